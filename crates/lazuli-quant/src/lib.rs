@@ -1,0 +1,9 @@
+//! Weight formats: how numbers are packed into blocks and planes, and what they decode to.
+//!
+//! One file per family of formats. This crate owns block layouts, decoding to `f32` and encoding from it.
+//! It knows nothing of arrays, files or kernels: bytes go in, floats come out (and back).
+#![forbid(unsafe_code)]
+
+mod format;
+
+pub use format::{Format, ScaleType};

@@ -1,0 +1,1 @@
+//! Lazuli as one library.

@@ -1,0 +1,2 @@
+//! The `lazuli` binary.
+fn main() {}
