@@ -1,1 +1,2 @@
 //! Placeholder: this room is being built.
+#![forbid(unsafe_code)]

@@ -1,1 +1,2 @@
 //! Lazuli as one library.
+#![forbid(unsafe_code)]

@@ -1,2 +1,4 @@
 //! The `lazuli` binary.
+#![forbid(unsafe_code)]
+
 fn main() {}
