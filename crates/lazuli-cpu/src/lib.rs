@@ -1,1 +1,3 @@
-//! Placeholder: this room is being built.
+//! The CPU backend: workers that walk a plan together, and the kernels that its steps run.
+
+pub mod pool;

@@ -1,0 +1,229 @@
+//! SPMD workers: one closure runs on all of them at once, and barriers inside it order the work.
+//!
+//! Owns the threads, how they wait (spin, then yield, then sleep) and how a panic travels.
+//! What the workers do, and how a plan is cut into chunks, is the executor's business.
+
+mod barrier;
+mod chunks;
+mod cores;
+mod signal;
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+pub use chunks::Chunks;
+pub use cores::default_threads;
+
+use barrier::{Barrier, Interrupted};
+use signal::{Patience, Signal};
+
+/// A fixed set of workers, of which the calling thread is number 0.
+///
+/// Between runs the other workers spin for a moment (so that the next step of a generation finds them awake)
+/// and then sleep: an idle pool uses no CPU.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// let mut pool = lazuli_cpu::pool::Pool::new(2)?;
+/// let sum = AtomicUsize::new(0);
+/// pool.run(|worker| {
+///     worker.for_each_chunk(10, |chunk| {
+///         sum.fetch_add(chunk, Ordering::Relaxed);
+///     });
+///     worker.barrier();
+///     assert_eq!(sum.load(Ordering::Relaxed), 45);
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// One worker's view of a run: who it is, and the means to meet the others.
+pub struct Worker<'run> {
+    /// This worker's number, from 0 (the caller of [`Pool::run`]) to `count - 1`.
+    pub index: usize,
+    /// How many workers run the closure.
+    pub count: usize,
+    shared: &'run Shared,
+    share: Cell<u32>,
+}
+
+type Job = dyn Fn(Worker<'_>) + Sync;
+
+struct Shared {
+    count: usize,
+    idle_patience: Patience,
+    work_patience: Patience,
+    /// Advanced once for each run, and once at the end of the pool's life.
+    start: Signal,
+    /// Advanced by the last of the other workers to finish a run.
+    done: Signal,
+    running: AtomicU32,
+    stop: AtomicBool,
+    job: UnsafeCell<Option<*const Job>>,
+    barrier: Barrier,
+    chunks: Chunks,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: `job` is written only by the thread that owns the `Pool`, while no worker runs (`running == 0`), and read by
+// the workers only after `start` was advanced. The closure behind the pointer is `Sync`. All else is `Sync` by itself.
+unsafe impl Sync for Shared {}
+// SAFETY: as above: a raw pointer to a `Sync` closure may be used from any thread while `Pool::run` keeps it alive.
+unsafe impl Send for Shared {}
+
+impl Pool {
+    /// Starts a pool of `threads` workers (at least 1), the caller included: `threads - 1` threads are spawned.
+    ///
+    /// # Errors
+    /// The operating system's error when a thread cannot be started.
+    pub fn new(threads: usize) -> std::io::Result<Self> {
+        let count = threads.max(1);
+        let crowded = count > cores::available();
+        let shared = Arc::new(Shared {
+            count,
+            idle_patience: Patience::between_runs(crowded),
+            work_patience: Patience::within_a_run(crowded),
+            start: Signal::new(),
+            done: Signal::new(),
+            running: AtomicU32::new(0),
+            stop: AtomicBool::new(false),
+            job: UnsafeCell::new(None),
+            barrier: Barrier::new(count),
+            chunks: Chunks::new(),
+            panic: Mutex::new(None),
+        });
+        let mut pool = Self { shared, threads: Vec::with_capacity(count - 1) };
+        for index in 1..count {
+            let shared = Arc::clone(&pool.shared);
+            let thread = std::thread::Builder::new().name(format!("lazuli-cpu-{index}"));
+            pool.threads.push(thread.spawn(move || shared.serve(index))?);
+        }
+        Ok(pool)
+    }
+
+    /// How many workers the pool has, the caller included.
+    pub fn threads(&self) -> usize {
+        self.shared.count
+    }
+
+    /// Runs `job` on every worker at once, the calling thread being worker 0, and returns when all have finished.
+    ///
+    /// # Panics
+    /// If a worker panics, the others are released from their barriers and the first panic continues here.
+    pub fn run<F: Fn(Worker<'_>) + Sync>(&mut self, job: F) {
+        let shared = &*self.shared;
+        shared.barrier.reset();
+        shared.chunks.reset();
+        if shared.count > 1 {
+            let job: &(dyn Fn(Worker<'_>) + Sync + '_) = &job;
+            // SAFETY: this only forgets the closure's lifetime. `run` does not return, nor unwind, before every worker
+            // has finished with the pointer (`running == 0` below).
+            let job = unsafe { std::mem::transmute::<&(dyn Fn(Worker<'_>) + Sync + '_), &'static Job>(job) };
+            // SAFETY: `&mut self` and `running == 0` mean that no worker reads the cell now.
+            unsafe { *shared.job.get() = Some(std::ptr::from_ref(job)) };
+            shared.running.store(shared.count as u32 - 1, Ordering::Relaxed);
+        }
+        let done = shared.done.value();
+        if shared.count > 1 {
+            shared.start.advance();
+        }
+        shared.guard(|| job(shared.worker(0)));
+        if shared.count > 1 {
+            shared.done.wait_past(done, shared.work_patience);
+        }
+        let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(payload) = panic {
+            resume_unwind(payload);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.start.advance();
+        for thread in self.threads.drain(..) {
+            // A worker's own panics are caught and handed to `run`; there is nothing left to report here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Waits until every worker of the run has come to this barrier. What they wrote before is visible after it.
+    pub fn barrier(&self) {
+        if self.count > 1 {
+            self.shared.barrier.wait(self.shared.work_patience);
+        }
+    }
+
+    /// Calls `work` for those of the chunks `0..total` that this worker is the first to take.
+    ///
+    /// Every worker must make the same calls in the same order. Workers may be in different calls at one time (there
+    /// is no barrier here): the results of one call are complete only after the next [`Worker::barrier`].
+    pub fn for_each_chunk(&self, total: usize, mut work: impl FnMut(usize)) {
+        let share = self.share.get() + 1;
+        self.share.set(share);
+        if self.count == 1 {
+            (0..total).for_each(work);
+            return;
+        }
+        while let Some(chunk) = self.shared.chunks.take(share, total) {
+            work(chunk);
+        }
+    }
+
+    /// This worker's fixed part of `0..total`: contiguous, in worker order, sizes differing by at most one.
+    pub fn part(&self, total: usize) -> std::ops::Range<usize> {
+        let (size, rest) = (total / self.count, total % self.count);
+        let start = self.index * size + self.index.min(rest);
+        start..start + size + usize::from(self.index < rest)
+    }
+}
+
+impl Shared {
+    fn worker(&self, index: usize) -> Worker<'_> {
+        Worker { index, count: self.count, shared: self, share: Cell::new(0) }
+    }
+
+    /// The life of a spawned worker: wait for a run, do it, say so.
+    fn serve(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            seen = self.start.wait_past(seen, self.idle_patience);
+            if self.stop.load(Ordering::SeqCst) {
+                return;
+            }
+            // SAFETY: `start` was advanced after the cell was written, and it is not written again before this worker
+            // has counted itself out of `running`.
+            if let Some(job) = unsafe { *self.job.get() } {
+                // SAFETY: `Pool::run` keeps the closure alive until `running` is 0.
+                self.guard(|| unsafe { &*job }(self.worker(index)));
+            }
+            if self.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+                self.done.advance();
+            }
+        }
+    }
+
+    /// Runs `work`; if it panics, keeps the first payload and frees the others from their barriers.
+    fn guard(&self, work: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+            if !payload.is::<Interrupted>() {
+                let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert(payload);
+            }
+            self.barrier.interrupt();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

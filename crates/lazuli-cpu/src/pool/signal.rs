@@ -1,0 +1,106 @@
+//! A counter that threads wait on: spinning first, then yielding, then asleep.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a waiting thread spins and yields before it sleeps.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    spin: Duration,
+    yielding: Duration,
+}
+
+impl Patience {
+    /// Between runs: long enough to bridge the sampling of a token, short enough that an idle process uses no CPU.
+    pub(super) fn between_runs(crowded: bool) -> Self {
+        Self { spin: Duration::from_micros(if crowded { 2 } else { 80 }), yielding: Duration::ZERO }
+    }
+
+    /// At a barrier the others are known to be working, so the wait is short unless a core was taken away.
+    pub(super) fn within_a_run(crowded: bool) -> Self {
+        if crowded {
+            Self { spin: Duration::from_micros(1), yielding: Duration::from_micros(50) }
+        } else {
+            Self { spin: Duration::from_micros(200), yielding: Duration::from_millis(1) }
+        }
+    }
+}
+
+/// An event counter. It has two cache lines to itself (adjacent lines are fetched in pairs).
+#[repr(align(128))]
+pub(super) struct Signal {
+    value: AtomicU32,
+    sleepers: AtomicU32,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Signal {
+    pub(super) fn new() -> Self {
+        Self {
+            value: AtomicU32::new(0),
+            sleepers: AtomicU32::new(0),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        }
+    }
+
+    pub(super) fn value(&self) -> u32 {
+        self.value.load(Ordering::Acquire)
+    }
+
+    /// Counts one event and wakes whoever sleeps.
+    pub(super) fn advance(&self) {
+        self.value.fetch_add(1, Ordering::SeqCst);
+        // Pairs with the sleeper, which counts itself before it looks at the value a last time.
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.wake.notify_all();
+        }
+    }
+
+    /// Waits until the counter is no longer `seen`; returns its new value.
+    pub(super) fn wait_past(&self, seen: u32, patience: Patience) -> u32 {
+        /// The clock costs more than a look at the counter.
+        const LOOKS_PER_CLOCK: u32 = 64;
+        for _ in 0..LOOKS_PER_CLOCK {
+            let value = self.value();
+            if value != seen {
+                return value;
+            }
+            std::hint::spin_loop();
+        }
+        let began = Instant::now();
+        while began.elapsed() < patience.spin {
+            for _ in 0..LOOKS_PER_CLOCK {
+                let value = self.value();
+                if value != seen {
+                    return value;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        while began.elapsed() < patience.spin + patience.yielding {
+            let value = self.value();
+            if value != seen {
+                return value;
+            }
+            std::thread::yield_now();
+        }
+        self.sleep_past(seen)
+    }
+
+    #[cold]
+    fn sleep_past(&self, seen: u32) -> u32 {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let mut value = self.value.load(Ordering::SeqCst);
+        while value == seen {
+            held = self.wake.wait(held).unwrap_or_else(PoisonError::into_inner);
+            value = self.value.load(Ordering::SeqCst);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        value
+    }
+}
