@@ -52,7 +52,11 @@ pub enum Format {
     /// MXFP4 as GGUF stores it: 17-byte blocks, the shared exponent first.
     GgufMxfp4,
     /// MLX affine: `w = scale * code + bias` per group. Planes: codes (little-endian bit stream), scales, biases.
-    Affine { bits: u8, group: u16, scale: ScaleType },
+    Affine {
+        bits: u8,
+        group: u16,
+        scale: ScaleType,
+    },
     /// MXFP4 as MLX and GPT-OSS store it: groups of 32. Planes: codes (two per byte, low nibble first), e8m0 scales.
     Mxfp4,
     /// NVFP4: groups of 16. Planes: codes, e4m3 scales.
@@ -60,7 +64,10 @@ pub enum Format {
     /// MXFP8 (e4m3): groups of 32. Planes: codes, e8m0 scales.
     Mxfp8,
     /// DeepSeek's block FP8: e4m3 codes, one f32 factor per `rows` x `cols` tile. Planes: codes, scales.
-    Fp8Block { rows: u16, cols: u16 },
+    Fp8Block {
+        rows: u16,
+        cols: u16,
+    },
 }
 
 impl Format {
@@ -68,7 +75,13 @@ impl Format {
     /// Tiled FP8 allows a ragged last tile and answers 1.
     pub fn block_len(self) -> usize {
         match self {
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::Iq4Nl | Self::GgufMxfp4 => 32,
+            Self::Q4_0
+            | Self::Q4_1
+            | Self::Q5_0
+            | Self::Q5_1
+            | Self::Q8_0
+            | Self::Iq4Nl
+            | Self::GgufMxfp4 => 32,
             Self::Q2K
             | Self::Q3K
             | Self::Q4K
@@ -124,14 +137,27 @@ impl Format {
             Self::Tq1_0 => 54,
             Self::Tq2_0 => 66,
             Self::GgufMxfp4 => 17,
-            Self::Affine { .. } | Self::Mxfp4 | Self::Nvfp4 | Self::Mxfp8 | Self::Fp8Block { .. } => return None,
+            Self::Affine { .. } | Self::Mxfp4 | Self::Nvfp4 | Self::Mxfp8 | Self::Fp8Block { .. } => {
+                return None;
+            }
         })
     }
 
-    /// Bytes that `plane` of a `[rows, cols]` array takes; `None` if `cols` does not divide into blocks
-    /// or the size overflows.
+    /// Whether the format's own parameters (bits, group, tile) name something that exists.
+    pub(crate) fn parameters_exist(self) -> bool {
+        match self {
+            Self::Affine { bits, group, .. } => {
+                matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) && matches!(group, 32 | 64 | 128)
+            }
+            Self::Fp8Block { rows, cols } => rows > 0 && cols > 0,
+            _ => true,
+        }
+    }
+
+    /// Bytes that `plane` of a `[rows, cols]` array takes; `None` if `cols` does not divide into blocks,
+    /// the size overflows, or the format's parameters do not exist.
     pub fn plane_bytes(self, plane: usize, rows: usize, cols: usize) -> Option<usize> {
-        if cols % self.block_len() != 0 {
+        if !self.parameters_exist() || cols % self.block_len() != 0 {
             return None;
         }
         let groups = cols / self.block_len();
@@ -153,6 +179,7 @@ impl Format {
 
     /// Bytes of all planes of a `[rows, cols]` array; `None` as for [`Format::plane_bytes`].
     pub fn bytes(self, rows: usize, cols: usize) -> Option<usize> {
-        (0..self.planes()).try_fold(0usize, |sum, plane| sum.checked_add(self.plane_bytes(plane, rows, cols)?))
+        (0..self.planes())
+            .try_fold(0usize, |sum, plane| sum.checked_add(self.plane_bytes(plane, rows, cols)?))
     }
 }

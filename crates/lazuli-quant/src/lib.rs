@@ -4,6 +4,13 @@
 //! It knows nothing of arrays, files or kernels: bytes go in, floats come out (and back).
 #![forbid(unsafe_code)]
 
+pub mod blocks;
+mod codec;
+mod error;
 mod format;
+mod k_quants;
+mod legacy;
+mod name;
 
+pub use error::QuantError;
 pub use format::{Format, ScaleType};

@@ -1,0 +1,187 @@
+//! [`Format::decode_row`] and [`Format::encode_row`]: the checks every format shares, then its own file's code.
+
+use crate::{Format, QuantError, k_quants, legacy};
+
+impl Format {
+    /// Decodes row `row` of a `[rows, cols]` array into `out`, `cols` floats long.
+    ///
+    /// `planes` are the array's whole planes, as many as [`Format::planes`]; each may be longer than needed.
+    ///
+    /// # Errors
+    /// Anything that does not fit together: planes, shape, row or `out`. Any byte content decodes to some float.
+    pub fn decode_row(
+        self,
+        planes: &[&[u8]],
+        rows: usize,
+        cols: usize,
+        row: usize,
+        out: &mut [f32],
+    ) -> Result<(), QuantError> {
+        self.check_planes(planes.iter().map(|plane| plane.len()), rows, cols)?;
+        if row >= rows {
+            return Err(QuantError::RowOutOfRange { row, rows });
+        }
+        check_length(out.len(), cols)?;
+        self.decode_checked(planes, rows, cols, row, out)
+    }
+
+    /// Decodes a whole `[rows, cols]` array into `out`, row after row. Errors as for [`Format::decode_row`].
+    pub fn decode(
+        self,
+        planes: &[&[u8]],
+        rows: usize,
+        cols: usize,
+        out: &mut [f32],
+    ) -> Result<(), QuantError> {
+        self.check_planes(planes.iter().map(|plane| plane.len()), rows, cols)?;
+        check_length(out.len(), self.elements(rows, cols)?)?;
+        if cols == 0 {
+            return Ok(());
+        }
+        let mut chunks = out.chunks_exact_mut(cols).enumerate();
+        chunks.try_for_each(|(row, out)| self.decode_checked(planes, rows, cols, row, out))
+    }
+
+    /// Encodes one row into the planes of a `[1, values.len()]` array.
+    ///
+    /// Scales that a format stores as f16 are held to f16's finite range.
+    ///
+    /// # Errors
+    /// [`QuantError::NoEncoder`] for formats that can only be read, [`QuantError::NotFinite`] for infinite values or
+    /// NaN, [`QuantError::NeedsWholeArray`] for tiles of several rows, and planes too short for the row.
+    pub fn encode_row(self, values: &[f32], planes: &mut [&mut [u8]]) -> Result<(), QuantError> {
+        self.check_planes(planes.iter().map(|plane| plane.len()), 1, values.len())?;
+        self.check_finite(values)?;
+        self.encode_checked(values, planes)
+    }
+
+    /// Encodes a `[rows, cols]` array, row after row, and returns its planes. Errors as for [`Format::encode_row`].
+    pub fn encode(self, values: &[f32], rows: usize, cols: usize) -> Result<Vec<Vec<u8>>, QuantError> {
+        check_length(values.len(), self.elements(rows, cols)?)?;
+        self.check_finite(values)?;
+        let mut planes = Vec::new();
+        for plane in 0..self.planes() {
+            let bytes = self.plane_bytes(plane, rows, cols).ok_or_else(|| self.bad_shape(rows, cols))?;
+            planes.push(vec![0; bytes]);
+        }
+        for row in 0..rows {
+            let mut slices: Vec<&mut [u8]> = Vec::with_capacity(planes.len());
+            for plane in &mut planes {
+                let stride = plane.len() / rows;
+                slices.push(&mut plane[row * stride..][..stride]);
+            }
+            self.encode_checked(&values[row * cols..][..cols], &mut slices)?;
+        }
+        Ok(planes)
+    }
+
+    fn decode_checked(
+        self,
+        planes: &[&[u8]],
+        rows: usize,
+        cols: usize,
+        row: usize,
+        out: &mut [f32],
+    ) -> Result<(), QuantError> {
+        let stride = self.plane_bytes(0, 1, cols).ok_or_else(|| self.bad_shape(rows, cols))?;
+        let bytes = &planes[0][row * stride..][..stride];
+        match self {
+            Self::Q4_0 => each_block(bytes, out, legacy::decode_q4_0),
+            Self::Q4_1 => each_block(bytes, out, legacy::decode_q4_1),
+            Self::Q5_0 => each_block(bytes, out, legacy::decode_q5_0),
+            Self::Q5_1 => each_block(bytes, out, legacy::decode_q5_1),
+            Self::Q8_0 => each_block(bytes, out, legacy::decode_q8_0),
+            Self::Q2K => each_block(bytes, out, k_quants::decode_q2_k),
+            Self::Q3K => each_block(bytes, out, k_quants::decode_q3_k),
+            Self::Q4K => each_block(bytes, out, k_quants::decode_q4_k),
+            Self::Q5K => each_block(bytes, out, k_quants::decode_q5_k),
+            Self::Q6K => each_block(bytes, out, k_quants::decode_q6_k),
+            _ => return Err(QuantError::NoDecoder { format: self }),
+        }
+        Ok(())
+    }
+
+    fn encode_checked(self, values: &[f32], planes: &mut [&mut [u8]]) -> Result<(), QuantError> {
+        let bytes = &mut *planes[0];
+        match self {
+            Self::Q4_0 => fill_blocks(values, bytes, legacy::encode_q4_0),
+            Self::Q4_1 => fill_blocks(values, bytes, legacy::encode_q4_1),
+            Self::Q5_0 => fill_blocks(values, bytes, legacy::encode_q5_0),
+            Self::Q5_1 => fill_blocks(values, bytes, legacy::encode_q5_1),
+            Self::Q8_0 => fill_blocks(values, bytes, legacy::encode_q8_0),
+            Self::Q2K => fill_blocks(values, bytes, k_quants::encode_q2_k),
+            Self::Q3K => fill_blocks(values, bytes, k_quants::encode_q3_k),
+            Self::Q4K => fill_blocks(values, bytes, k_quants::encode_q4_k),
+            Self::Q5K => fill_blocks(values, bytes, k_quants::encode_q5_k),
+            Self::Q6K => fill_blocks(values, bytes, k_quants::encode_q6_k),
+            _ => return Err(QuantError::NoEncoder { format: self }),
+        }
+        Ok(())
+    }
+
+    fn check_planes(
+        self,
+        found: impl ExactSizeIterator<Item = usize>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<(), QuantError> {
+        if !self.parameters_exist() {
+            return Err(QuantError::BadParameters { format: self });
+        }
+        if found.len() != self.planes() {
+            return Err(QuantError::WrongPlaneCount {
+                format: self,
+                found: found.len(),
+                expected: self.planes(),
+            });
+        }
+        for (plane, found) in found.enumerate() {
+            let expected = self.plane_bytes(plane, rows, cols).ok_or_else(|| self.bad_shape(rows, cols))?;
+            if found < expected {
+                return Err(QuantError::ShortPlane { format: self, plane, rows, cols, found, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_finite(self, values: &[f32]) -> Result<(), QuantError> {
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(index) => Err(QuantError::NotFinite { format: self, index }),
+            None => Ok(()),
+        }
+    }
+
+    fn elements(self, rows: usize, cols: usize) -> Result<usize, QuantError> {
+        rows.checked_mul(cols).ok_or_else(|| self.bad_shape(rows, cols))
+    }
+
+    fn bad_shape(self, rows: usize, cols: usize) -> QuantError {
+        QuantError::BadShape { format: self, rows, cols }
+    }
+}
+
+fn check_length(found: usize, expected: usize) -> Result<(), QuantError> {
+    if found == expected { Ok(()) } else { Err(QuantError::WrongLength { found, expected }) }
+}
+
+/// Decodes consecutive blocks; both lengths were checked to be whole blocks.
+fn each_block<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    for (block, out) in bytes.chunks_exact(BYTES).zip(out.chunks_exact_mut(LEN)) {
+        decode(block.try_into().expect("a chunk of BYTES"), out.try_into().expect("a chunk of LEN"));
+    }
+}
+
+/// Encodes consecutive blocks; both lengths were checked to be whole blocks.
+fn fill_blocks<const BYTES: usize, const LEN: usize>(
+    values: &[f32],
+    bytes: &mut [u8],
+    encode: impl Fn(&[f32; LEN], &mut [u8; BYTES]),
+) {
+    for (values, block) in values.chunks_exact(LEN).zip(bytes.chunks_exact_mut(BYTES)) {
+        encode(values.try_into().expect("a chunk of LEN"), block.try_into().expect("a chunk of BYTES"));
+    }
+}

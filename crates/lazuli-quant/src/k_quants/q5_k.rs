@@ -1,0 +1,31 @@
+//! Q5_K: 5-bit codes in groups of 32, 6-bit scales and minima.
+
+use super::q4_k::put_low_nibbles;
+use super::search::AffineGroups;
+use crate::blocks::{f16_at, field, pack_scales_mins, put_f16, q5_k, unpack_scales_mins};
+
+pub(crate) fn decode_q5_k(block: &[u8; q5_k::BYTES], out: &mut [f32; 256]) {
+    let (d, dmin) = (f16_at(block, q5_k::D), f16_at(block, q5_k::DMIN));
+    let (scales, mins) = unpack_scales_mins(field(block, q5_k::SCALES));
+    let high: &[u8; 32] = field(block, q5_k::QH);
+    for (group, out) in out.chunks_exact_mut(32).enumerate() {
+        let (scale, min) = (d * f32::from(scales[group]), dmin * f32::from(mins[group]));
+        let low = &block[q5_k::QS + 32 * (group / 2)..];
+        for ((value, low), high) in out.iter_mut().zip(low).zip(high) {
+            let code = ((low >> (4 * (group % 2))) & 15) | (((high >> group) & 1) << 4);
+            *value = scale * f32::from(code) - min;
+        }
+    }
+}
+
+pub(crate) fn encode_q5_k(values: &[f32; 256], block: &mut [u8; q5_k::BYTES]) {
+    let groups = AffineGroups::search(values, 31);
+    let d = put_f16(block, q5_k::D, groups.d);
+    let dmin = put_f16(block, q5_k::DMIN, groups.dmin);
+    block[q5_k::SCALES..q5_k::QH].copy_from_slice(&pack_scales_mins(&groups.scales, &groups.mins));
+    let codes = groups.codes(values, 31, d, dmin);
+    put_low_nibbles(&mut block[q5_k::QS..], &codes);
+    for (l, byte) in block[q5_k::QH..q5_k::QS].iter_mut().enumerate() {
+        *byte = (0..8).fold(0, |bits, group| bits | ((codes[32 * group + l] >> 4) << group));
+    }
+}
