@@ -1,4 +1,16 @@
-//! The `lazuli` binary.
+//! The `lazuli` binary: everything is in [`cli`].
 #![forbid(unsafe_code)]
 
-fn main() {}
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_variables,
+    unreachable_code,
+    clippy::needless_pass_by_value,
+    reason = "the frame stands before the commands that use all of it"
+)]
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,67 @@
+//! The command line: arguments, dispatch, and the rules that every command keeps.
+//!
+//! A command is one file with an `Args` (clap) and a `run(args, &Context) -> Result<(), Failure>`; adding one takes
+//! that file, a variant of [`Command`] and a line in [`dispatch`]. The rules:
+//! - what was asked for goes to stdout through [`Context::out`], everything else to stderr through [`Context::ui`];
+//! - `--json` prints exactly one JSON value (or one a line, where a command streams) and nothing else on stdout;
+//! - exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted; a closed pipe on stdout is success;
+//! - an error is one lower-case sentence that says what to do, on stderr, after `error: `.
+
+mod context;
+mod failure;
+pub mod ui;
+
+pub use context::{Context, Interrupt, Out};
+pub use failure::Failure;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Arguments that every command takes.
+#[derive(clap::Args, Debug, Clone, Copy)]
+pub struct Global {
+    /// Print one JSON value for machines instead of text for people
+    #[arg(long, global = true, help_heading = "Output")]
+    pub json: bool,
+    /// No progress bars and no remarks: only results and errors
+    #[arg(long, short, global = true, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// Runs large language models at the speed of the memory they live in.
+#[derive(Parser, Debug)]
+#[command(
+    name = "lazuli",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    infer_subcommands = false
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant a command, in the order that `--help` lists them.
+#[derive(Subcommand, Debug)]
+enum Command {}
+
+fn dispatch(command: Command, _cx: &Context) -> Result<(), Failure> {
+    match command {}
+}
+
+/// Parses the arguments, runs the command and turns its outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let cx = Context::new(cli.global);
+    let outcome = dispatch(cli.command, &cx);
+    let outcome = outcome.and_then(|()| cx.out().finish());
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(&cx),
+    }
+}
