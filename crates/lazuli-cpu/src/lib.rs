@@ -1,3 +1,4 @@
 //! The CPU backend: workers that walk a plan together, and the kernels that its steps run.
 
 pub mod pool;
+pub mod simd;

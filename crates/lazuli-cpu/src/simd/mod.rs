@@ -1,0 +1,148 @@
+//! Vector code, written once and chosen at run time.
+//!
+//! [`Level`] says what the processor has. [`Simd`] is the vector of `f32` that kernels are written over, and
+//! [`math`] the functions built on it. [`stamp!`] compiles a generic kernel for every level and makes one entry
+//! point that picks by [`Level`]. Nothing depends on the `target-cpu` that the compiler was given.
+
+#![allow(unused_macros, unused_imports)] // The first kernels land next.
+
+mod float;
+mod level;
+pub mod math;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use float::{MAX_LANES, Simd};
+pub use level::{Isa, Level, LevelError};
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+pub use scalar::Scalar;
+
+/// Compiles a generic kernel for every vector level and names the entry point that picks one.
+///
+/// ```ignore
+/// #[inline(always)]
+/// unsafe fn sum_generic<S: Simd>(s: S, x: *const f32, n: usize) -> f32 { .. }
+///
+/// stamp! {
+///     /// The sum of `n` values.
+///     pub unsafe fn sum(x: *const f32, n: usize) -> f32 = sum_generic;
+/// }
+/// // sum(level, x, n)
+/// ```
+/// The kernel takes the level's token first, then the arguments; it and everything it calls must be
+/// `#[inline(always)]`, because only the stamped wrapper enables the instructions. The right-hand side may carry
+/// its other generics, as in `= dot_generic::<_, 4>`. `stamp!` compiles one variant per instruction set;
+/// `stamp_dot!` also tells levels with dot-product instructions from those without. Both forms take `fn` (for
+/// kernels over slices) and `unsafe fn`.
+macro_rules! stamp {
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:expr;)+) => {$(
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(level: $crate::simd::Level, $($arg: $ty),*) $(-> $ret)? {
+            $crate::simd::stamp_body!(plain level, ($($arg: $ty),*) ($($ret)?) $body)
+        }
+    )+};
+    ($($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:expr;)+) => {$(
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments, clippy::missing_safety_doc)]
+        $vis unsafe fn $name(level: $crate::simd::Level, $($arg: $ty),*) $(-> $ret)? {
+            $crate::simd::stamp_body!(plain level, ($($arg: $ty),*) ($($ret)?) $body)
+        }
+    )+};
+}
+
+/// [`stamp!`] for kernels over 8-bit dot products: also one variant each for levels with VNNI or dotprod.
+macro_rules! stamp_dot {
+    ($($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:expr;)+) => {$(
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments, clippy::missing_safety_doc)]
+        $vis unsafe fn $name(level: $crate::simd::Level, $($arg: $ty),*) $(-> $ret)? {
+            $crate::simd::stamp_body!(dot level, ($($arg: $ty),*) ($($ret)?) $body)
+        }
+    )+};
+}
+
+/// One compiled variant: a function that enables `features` and runs the kernel with the token `token`.
+macro_rules! stamp_variant {
+    ($name:ident $features:literal $token:ty, ($($arg:ident: $ty:ty),*) ($($ret:ty)?) $body:expr) => {
+        #[target_feature(enable = $features)]
+        #[allow(clippy::too_many_arguments, unused_unsafe)]
+        unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
+            // SAFETY: the function enables the token's instructions and is only called where they exist.
+            unsafe { $body(<$token as $crate::simd::Simd>::assume(), $($arg),*) }
+        }
+    };
+}
+
+macro_rules! stamp_body {
+    ($kind:ident $level:ident, ($($arg:ident: $ty:ty),*) ($($ret:ty)?) $body:expr) => {{
+        $crate::simd::stamp_variants!($kind ($($arg: $ty),*) ($($ret)?) $body);
+        // SAFETY: a `Level` exists only where the processor has its instructions.
+        #[allow(unused_unsafe)]
+        unsafe {
+            match $level.isa() {
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Isa::Avx512 if $level.has_dot() => avx512_dot($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Isa::Avx512 => avx512($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Isa::Avx2 if $level.has_dot() => avx2_dot($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Isa::Avx2 => avx2($($arg),*),
+                #[cfg(target_arch = "aarch64")]
+                $crate::simd::Isa::Neon if $level.has_dot() => neon_dot($($arg),*),
+                #[cfg(target_arch = "aarch64")]
+                $crate::simd::Isa::Neon => neon($($arg),*),
+                _ => $body(<$crate::simd::Scalar as $crate::simd::Simd>::assume(), $($arg),*),
+            }
+        }
+    }};
+}
+
+/// The variants behind one entry point; `plain` kernels share one variant between levels that differ in dot products.
+macro_rules! stamp_variants {
+    (plain $args:tt $ret:tt $body:expr) => {
+        #[cfg(target_arch = "x86_64")]
+        $crate::simd::stamp_variant!(avx512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c" $crate::simd::Avx512<false>, $args $ret $body);
+        #[cfg(target_arch = "x86_64")]
+        use avx512 as avx512_dot;
+        #[cfg(target_arch = "x86_64")]
+        $crate::simd::stamp_variant!(avx2 "avx2,fma,f16c" $crate::simd::Avx2<false>, $args $ret $body);
+        #[cfg(target_arch = "x86_64")]
+        use avx2 as avx2_dot;
+        #[cfg(target_arch = "aarch64")]
+        $crate::simd::stamp_variant!(neon "neon" $crate::simd::Neon<false>, $args $ret $body);
+        #[cfg(target_arch = "aarch64")]
+        use neon as neon_dot;
+    };
+    (dot $args:tt $ret:tt $body:expr) => {
+        #[cfg(target_arch = "x86_64")]
+        $crate::simd::stamp_variant!(avx512_dot "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c" $crate::simd::Avx512<true>, $args $ret $body);
+        #[cfg(target_arch = "x86_64")]
+        $crate::simd::stamp_variant!(avx512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c" $crate::simd::Avx512<false>, $args $ret $body);
+        #[cfg(target_arch = "x86_64")]
+        $crate::simd::stamp_variant!(avx2_dot "avx2,fma,f16c,avxvnni" $crate::simd::Avx2<true>, $args $ret $body);
+        #[cfg(target_arch = "x86_64")]
+        $crate::simd::stamp_variant!(avx2 "avx2,fma,f16c" $crate::simd::Avx2<false>, $args $ret $body);
+        #[cfg(target_arch = "aarch64")]
+        $crate::simd::stamp_variant!(neon_dot "neon,dotprod" $crate::simd::Neon<true>, $args $ret $body);
+        #[cfg(target_arch = "aarch64")]
+        $crate::simd::stamp_variant!(neon "neon" $crate::simd::Neon<false>, $args $ret $body);
+    };
+}
+
+pub(crate) use {stamp, stamp_body, stamp_dot, stamp_variant, stamp_variants};
