@@ -42,14 +42,20 @@ pub struct Level {
 }
 
 /// A level was asked for that does not exist or that this processor lacks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "vector level {asked:?} is not available on this processor, which has {available}; choose one of those"
-)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LevelError {
     asked: String,
     available: String,
 }
+
+impl fmt::Display for LevelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, available } = self;
+        write!(f, "vector level {asked:?} is not available on this processor; choose one of {available}")
+    }
+}
+
+impl std::error::Error for LevelError {}
 
 impl Level {
     /// Plain Rust, always supported.
