@@ -1,6 +1,6 @@
 //! [`Format::decode_row`] and [`Format::encode_row`]: the checks every format shares, then its own file's code.
 
-use crate::{Format, QuantError, k_quants, legacy};
+use crate::{Format, QuantError, affine, fp8_block, iq, k_quants, legacy, mx, ternary};
 
 impl Format {
     /// Decodes row `row` of a `[rows, cols]` array into `out`, `cols` floats long.
@@ -48,11 +48,17 @@ impl Format {
     ///
     /// # Errors
     /// [`QuantError::NoEncoder`] for formats that can only be read, [`QuantError::NotFinite`] for infinite values or
-    /// NaN, [`QuantError::NeedsWholeArray`] for tiles of several rows, and planes too short for the row.
+    /// NaN, and planes too short for the row.
     pub fn encode_row(self, values: &[f32], planes: &mut [&mut [u8]]) -> Result<(), QuantError> {
         self.check_planes(planes.iter().map(|plane| plane.len()), 1, values.len())?;
         self.check_finite(values)?;
-        self.encode_checked(values, planes)
+        let mut exact: Vec<&mut [u8]> = Vec::with_capacity(planes.len());
+        for (index, plane) in planes.iter_mut().enumerate() {
+            let bytes =
+                self.plane_bytes(index, 1, values.len()).ok_or_else(|| self.bad_shape(1, values.len()))?;
+            exact.push(&mut plane[..bytes]);
+        }
+        self.encode_checked(values, 1, &mut exact)
     }
 
     /// Encodes a `[rows, cols]` array, row after row, and returns its planes. Errors as for [`Format::encode_row`].
@@ -64,13 +70,16 @@ impl Format {
             let bytes = self.plane_bytes(plane, rows, cols).ok_or_else(|| self.bad_shape(rows, cols))?;
             planes.push(vec![0; bytes]);
         }
-        for row in 0..rows {
+        let step = if let Self::Fp8Block { rows, .. } = self { usize::from(rows) } else { 1 };
+        for first in (0..rows).step_by(step) {
+            let height = step.min(rows - first);
             let mut slices: Vec<&mut [u8]> = Vec::with_capacity(planes.len());
-            for plane in &mut planes {
-                let stride = plane.len() / rows;
-                slices.push(&mut plane[row * stride..][..stride]);
+            for (index, plane) in planes.iter_mut().enumerate() {
+                let part =
+                    |rows| self.plane_bytes(index, rows, cols).ok_or_else(|| self.bad_shape(rows, cols));
+                slices.push(&mut plane[part(first)?..][..part(height)?]);
             }
-            self.encode_checked(&values[row * cols..][..cols], &mut slices)?;
+            self.encode_checked(&values[first * cols..][..height * cols], height, &mut slices)?;
         }
         Ok(planes)
     }
@@ -83,8 +92,12 @@ impl Format {
         row: usize,
         out: &mut [f32],
     ) -> Result<(), QuantError> {
-        let stride = self.plane_bytes(0, 1, cols).ok_or_else(|| self.bad_shape(rows, cols))?;
-        let bytes = &planes[0][row * stride..][..stride];
+        // One row of a plane: for tiled formats' factors, one row of tiles.
+        let part = |plane: usize, row: usize| {
+            let stride = self.plane_bytes(plane, 1, cols).ok_or_else(|| self.bad_shape(rows, cols))?;
+            Ok(&planes[plane][row * stride..][..stride])
+        };
+        let bytes = part(0, row)?;
         match self {
             Self::Q4_0 => each_block(bytes, out, legacy::decode_q4_0),
             Self::Q4_1 => each_block(bytes, out, legacy::decode_q4_1),
@@ -96,24 +109,60 @@ impl Format {
             Self::Q4K => each_block(bytes, out, k_quants::decode_q4_k),
             Self::Q5K => each_block(bytes, out, k_quants::decode_q5_k),
             Self::Q6K => each_block(bytes, out, k_quants::decode_q6_k),
-            _ => return Err(QuantError::NoDecoder { format: self }),
+            Self::Iq4Nl => each_block(bytes, out, iq::decode_iq4_nl),
+            Self::Iq4Xs => each_block(bytes, out, iq::decode_iq4_xs),
+            Self::Iq2Xxs => each_block(bytes, out, iq::decode_iq2_xxs),
+            Self::Iq2Xs => each_block(bytes, out, iq::decode_iq2_xs),
+            Self::Iq2S => each_block(bytes, out, iq::decode_iq2_s),
+            Self::Iq3Xxs => each_block(bytes, out, iq::decode_iq3_xxs),
+            Self::Iq3S => each_block(bytes, out, iq::decode_iq3_s),
+            Self::Iq1S => each_block(bytes, out, iq::decode_iq1_s),
+            Self::Iq1M => each_block(bytes, out, iq::decode_iq1_m),
+            Self::Tq1_0 => each_block(bytes, out, ternary::decode_tq1_0),
+            Self::Tq2_0 => each_block(bytes, out, ternary::decode_tq2_0),
+            Self::GgufMxfp4 => each_block(bytes, out, mx::decode_gguf_mxfp4),
+            Self::Affine { bits, group, scale } => {
+                affine::decode_row((bits, group, scale), bytes, part(1, row)?, part(2, row)?, out);
+            }
+            Self::Mxfp4 => mx::decode_mxfp4_row(bytes, part(1, row)?, out),
+            Self::Nvfp4 => mx::decode_nvfp4_row(bytes, part(1, row)?, out),
+            Self::Mxfp8 => mx::decode_mxfp8_row(bytes, part(1, row)?, out),
+            Self::Fp8Block { rows: tile_rows, cols: tile_cols } => {
+                let factors = part(1, row / usize::from(tile_rows))?;
+                fp8_block::decode_row(bytes, factors, tile_cols.into(), out);
+            }
         }
         Ok(())
     }
 
-    fn encode_checked(self, values: &[f32], planes: &mut [&mut [u8]]) -> Result<(), QuantError> {
-        let bytes = &mut *planes[0];
-        match self {
-            Self::Q4_0 => fill_blocks(values, bytes, legacy::encode_q4_0),
-            Self::Q4_1 => fill_blocks(values, bytes, legacy::encode_q4_1),
-            Self::Q5_0 => fill_blocks(values, bytes, legacy::encode_q5_0),
-            Self::Q5_1 => fill_blocks(values, bytes, legacy::encode_q5_1),
-            Self::Q8_0 => fill_blocks(values, bytes, legacy::encode_q8_0),
-            Self::Q2K => fill_blocks(values, bytes, k_quants::encode_q2_k),
-            Self::Q3K => fill_blocks(values, bytes, k_quants::encode_q3_k),
-            Self::Q4K => fill_blocks(values, bytes, k_quants::encode_q4_k),
-            Self::Q5K => fill_blocks(values, bytes, k_quants::encode_q5_k),
-            Self::Q6K => fill_blocks(values, bytes, k_quants::encode_q6_k),
+    /// Encodes `rows` rows whose planes are given: one row, or for tiled formats one row of tiles.
+    fn encode_checked(self, values: &[f32], rows: usize, planes: &mut [&mut [u8]]) -> Result<(), QuantError> {
+        match (self, planes) {
+            (Self::Q4_0, [bytes]) => fill_blocks(values, bytes, legacy::encode_q4_0),
+            (Self::Q4_1, [bytes]) => fill_blocks(values, bytes, legacy::encode_q4_1),
+            (Self::Q5_0, [bytes]) => fill_blocks(values, bytes, legacy::encode_q5_0),
+            (Self::Q5_1, [bytes]) => fill_blocks(values, bytes, legacy::encode_q5_1),
+            (Self::Q8_0, [bytes]) => fill_blocks(values, bytes, legacy::encode_q8_0),
+            (Self::Q2K, [bytes]) => fill_blocks(values, bytes, k_quants::encode_q2_k),
+            (Self::Q3K, [bytes]) => fill_blocks(values, bytes, k_quants::encode_q3_k),
+            (Self::Q4K, [bytes]) => fill_blocks(values, bytes, k_quants::encode_q4_k),
+            (Self::Q5K, [bytes]) => fill_blocks(values, bytes, k_quants::encode_q5_k),
+            (Self::Q6K, [bytes]) => fill_blocks(values, bytes, k_quants::encode_q6_k),
+            (Self::Iq4Nl, [bytes]) => fill_blocks(values, bytes, iq::encode_iq4_nl),
+            (Self::Iq4Xs, [bytes]) => fill_blocks(values, bytes, iq::encode_iq4_xs),
+            (Self::Tq1_0, [bytes]) => fill_blocks(values, bytes, ternary::encode_tq1_0),
+            (Self::Tq2_0, [bytes]) => fill_blocks(values, bytes, ternary::encode_tq2_0),
+            (Self::GgufMxfp4, [bytes]) => fill_blocks(values, bytes, mx::encode_gguf_mxfp4),
+            (Self::Affine { bits, group, scale }, [codes, scales, biases]) => {
+                affine::encode_row((bits, group, scale), values, codes, scales, biases);
+            }
+            (Self::Mxfp4, [codes, scales]) => mx::encode_mxfp4_row(values, codes, scales),
+            (Self::Nvfp4, [codes, scales]) => mx::encode_nvfp4_row(values, codes, scales),
+            (Self::Mxfp8, [codes, scales]) => mx::encode_mxfp8_row(values, codes, scales),
+            (Self::Fp8Block { cols: tile_cols, .. }, [codes, factors]) => {
+                let cols = values.len() / rows.max(1);
+                fp8_block::encode_tiles(values, cols, tile_cols.into(), codes, factors);
+            }
             _ => return Err(QuantError::NoEncoder { format: self }),
         }
         Ok(())

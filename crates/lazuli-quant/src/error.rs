@@ -76,21 +76,9 @@ pub enum QuantError {
         /// Index of the first such value.
         index: usize,
     },
-    /// The format is named but not read yet.
-    #[error("{format} cannot be decoded yet")]
-    NoDecoder {
-        /// The format asked for.
-        format: Format,
-    },
     /// The format can be read but not written.
     #[error("{format} can be decoded but not encoded")]
     NoEncoder {
-        /// The format asked for.
-        format: Format,
-    },
-    /// The format shares scales between rows, so a single row cannot be encoded.
-    #[error("{format} shares scales between rows: encode the whole array")]
-    NeedsWholeArray {
         /// The format asked for.
         format: Format,
     },
