@@ -1,0 +1,337 @@
+//! [`Array`]: the handle to a node of the graph, and [`View`], where an evaluated node's bytes lie.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use lazuli_quant::Format;
+use smallvec::{SmallVec, smallvec};
+
+use crate::infer::infer;
+use crate::{Buffer, DType, Element, Error, Layout, Op, Result, Shape, Ticket};
+
+/// A lazy, immutable, n-dimensional array: a cheap handle to a node that either knows how its value would be
+/// computed or where it lies. Cloning shares the node.
+///
+/// An array does not live on a device: operations run on the [`crate::Backend`] of the
+/// [`crate::Runtime`] that evaluates it.
+#[derive(Clone)]
+pub struct Array(Arc<Node>);
+
+pub(crate) struct Node {
+    shape: Shape,
+    dtype: DType,
+    ready: OnceLock<Ready>,
+    lazy: Mutex<Option<Lazy>>,
+}
+
+pub(crate) struct Lazy {
+    pub op: Op,
+    pub inputs: SmallVec<[Array; 4]>,
+}
+
+#[derive(Clone)]
+struct Ready {
+    view: View,
+    /// Set while an asynchronous evaluation may still be writing the bytes.
+    ticket: Option<Ticket>,
+}
+
+/// One plane of an array's storage: a byte range that starts at `offset` in `buffer`.
+#[derive(Clone, Debug)]
+pub struct Plane {
+    /// The memory.
+    pub buffer: Buffer,
+    /// Bytes before the plane's first.
+    pub offset: usize,
+}
+
+impl Plane {
+    /// The bytes from the plane's start to the buffer's end.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.as_bytes()[self.offset..]
+    }
+}
+
+/// Where an evaluated array lies: its planes (one, or two to three for planar weight formats) and the layout
+/// of its elements in them. For packed formats the last axis of the storage is contiguous, and offset and
+/// strides count elements, so that element `i` belongs to row `i / columns`.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Codes first, then scales and biases.
+    pub planes: SmallVec<[Plane; 1]>,
+    /// Offset and strides in elements.
+    pub layout: Layout,
+}
+
+impl View {
+    /// A view of one plane that starts with the buffer.
+    pub fn new(buffer: Buffer, layout: Layout) -> Self {
+        Self { planes: smallvec![Plane { buffer, offset: 0 }], layout }
+    }
+}
+
+impl Array {
+    /// An array over `bytes of shape` that start at `offset` of `buffer`: a weight in a mapped file.
+    ///
+    /// # Errors
+    /// If the buffer is too short, or a packed row does not divide into blocks.
+    pub fn from_buffer(buffer: Buffer, offset: usize, shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
+        Self::from_planes(&[(buffer, offset)], shape, dtype)
+    }
+
+    /// An array of a format with several planes, each given by its buffer and byte offset
+    /// (codes, scales, biases).
+    ///
+    /// # Errors
+    /// If the number of planes is not the format's, a plane is too short, or rows do not divide into blocks.
+    pub fn from_planes(planes: &[(Buffer, usize)], shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
+        let shape = shape.into();
+        let wanted = if let DType::Quant(format) = dtype { format.planes() } else { 1 };
+        if planes.len() != wanted {
+            let why = format!("found {} planes, expected {wanted}", planes.len());
+            return Err(Error::Decode { dtype, why });
+        }
+        for (index, (buffer, offset)) in planes.iter().enumerate() {
+            let needed = plane_bytes(dtype, index, &shape)?;
+            if offset.checked_add(needed).is_none_or(|end| end > buffer.len()) {
+                let (offset, found) = (*offset, buffer.len());
+                return Err(Error::OutOfBounds { shape, dtype, needed, offset, found });
+            }
+        }
+        let planes = planes.iter().map(|(b, offset)| Plane { buffer: b.clone(), offset: *offset }).collect();
+        let layout = Layout::contiguous(&shape);
+        Ok(Self::ready(shape, dtype, View { planes, layout }, None))
+    }
+
+    /// Copies a slice into a new array.
+    ///
+    /// # Panics
+    /// If the shape does not hold as many elements as the slice.
+    ///
+    /// ```
+    /// # use lazuli_core::Array;
+    /// let x = Array::from_slice(&[1, 2, 3, 4, 5, 6], [2, 3]);
+    /// assert_eq!(x.shape(), &[2, 3].into());
+    /// ```
+    #[track_caller]
+    pub fn from_slice<T: Element>(values: &[T], shape: impl Into<Shape>) -> Self {
+        Self::from_vec(values.to_vec(), shape)
+    }
+
+    /// Takes a vector's memory as an array, without copying.
+    ///
+    /// # Panics
+    /// If the shape does not hold as many elements as the vector.
+    #[track_caller]
+    pub fn from_vec<T: Element>(values: Vec<T>, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        assert_eq!(shape.elements(), values.len(), "from_vec: {shape} does not hold {} values", values.len());
+        let layout = Layout::contiguous(&shape);
+        Self::ready(shape, T::DTYPE, View::new(Buffer::from_vec(values), layout), None)
+    }
+
+    /// Elements along each axis.
+    pub fn shape(&self) -> &Shape {
+        &self.0.shape
+    }
+
+    /// What the elements are.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// The weight format, if the array is packed.
+    pub fn format(&self) -> Option<Format> {
+        if let DType::Quant(format) = self.0.dtype { Some(format) } else { None }
+    }
+
+    /// Whether the value has been computed (or is being computed by an asynchronous evaluation).
+    pub fn is_evaluated(&self) -> bool {
+        self.0.ready.get().is_some()
+    }
+
+    /// Where the value lies.
+    ///
+    /// # Errors
+    /// If the array was not evaluated, or the evaluation failed.
+    pub fn view(&self) -> Result<&View> {
+        let ready = self
+            .0
+            .ready
+            .get()
+            .ok_or_else(|| Error::NotEvaluated { shape: self.0.shape.clone(), dtype: self.0.dtype })?;
+        if let Some(ticket) = &ready.ticket {
+            ticket.wait()?;
+        }
+        Ok(&ready.view)
+    }
+
+    /// Borrows an evaluated array's elements, row-major, without a copy.
+    ///
+    /// # Errors
+    /// If the array was not evaluated, holds another type, or is a strided or misaligned view.
+    #[allow(unsafe_code)]
+    pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        let view = self.view()?;
+        if T::DTYPE != self.dtype() && !(T::DTYPE == DType::U8 && self.dtype() == DType::Bool) {
+            return Err(Error::WrongDType { found: self.dtype(), wanted: T::DTYPE });
+        }
+        if !view.layout.is_contiguous(self.shape()) {
+            return Err(Error::Strided { shape: self.shape().clone() });
+        }
+        let plane = &view.planes[0];
+        let start = plane.offset + view.layout.offset * size_of::<T>();
+        let bytes = &plane.buffer.as_bytes()[start..][..self.shape().elements() * size_of::<T>()];
+        // SAFETY: every bit pattern is a valid `Element`; the middle part is aligned and inside `bytes`.
+        let (before, values, after) = unsafe { bytes.align_to::<T>() };
+        if !before.is_empty() || !after.is_empty() {
+            return Err(Error::Strided { shape: self.shape().clone() });
+        }
+        Ok(values)
+    }
+
+    /// Bytes of the elements, all planes together (what a kernel reads when it reads them all).
+    pub fn bytes(&self) -> usize {
+        self.dtype().bytes(self.shape().rows(), self.shape().last_dim()).unwrap_or(0)
+    }
+
+    /// A new node that applies `op`.
+    ///
+    /// # Panics
+    /// If the operation does not take these shapes or types; the message names all of them.
+    #[track_caller]
+    pub(crate) fn apply(op: Op, inputs: &[&Self]) -> Self {
+        match infer(&op, inputs) {
+            Ok((shape, dtype)) => Self::lazy(op, inputs, shape, dtype),
+            Err(why) => {
+                let list: Vec<_> = inputs.iter().map(|a| format!("{} {}", a.dtype(), a.shape())).collect();
+                panic!("{}({}): {why}", op.name(), list.join(", "))
+            }
+        }
+    }
+
+    fn lazy(op: Op, inputs: &[&Self], shape: Shape, dtype: DType) -> Self {
+        let inputs = inputs.iter().map(|&a| a.clone()).collect();
+        let lazy = Mutex::new(Some(Lazy { op, inputs }));
+        Self(Arc::new(Node { shape, dtype, ready: OnceLock::new(), lazy }))
+    }
+
+    fn ready(shape: Shape, dtype: DType, view: View, ticket: Option<Ticket>) -> Self {
+        let ready = OnceLock::from(Ready { view, ticket });
+        Self(Arc::new(Node { shape, dtype, ready, lazy: Mutex::new(None) }))
+    }
+
+    /// The same storage under another shape and layout. Views of views are flattened, and a view of an
+    /// evaluated array is evaluated at once.
+    pub(crate) fn with_layout(&self, shape: Shape, make: impl FnOnce(&Layout) -> Layout) -> Self {
+        if let Some(ready) = self.0.ready.get() {
+            let view = View { planes: ready.view.planes.clone(), layout: make(&ready.view.layout) };
+            return Self::ready(shape, self.dtype(), view, ready.ticket.clone());
+        }
+        let (base, layout) = match self.locked().as_ref() {
+            Some(Lazy { op: Op::View(layout), inputs }) => (inputs[0].clone(), make(layout)),
+            _ => (self.clone(), make(&Layout::contiguous(self.shape()))),
+        };
+        Self::lazy(Op::View(layout), &[&base], shape, self.dtype())
+    }
+
+    /// The layout of the elements in the storage of the node underneath.
+    pub(crate) fn layout(&self) -> Layout {
+        if let Some(ready) = self.0.ready.get() {
+            return ready.view.layout.clone();
+        }
+        match self.locked().as_ref() {
+            Some(Lazy { op: Op::View(layout), .. }) => layout.clone(),
+            _ => Layout::contiguous(self.shape()),
+        }
+    }
+
+    pub(crate) fn locked(&self) -> MutexGuard<'_, Option<Lazy>> {
+        self.0.lazy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Identity of the node, valid while the handle lives.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
+    /// How many handles to the node there are.
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    /// Gives the node its value and lets go of its inputs.
+    pub(crate) fn fulfil(&self, view: View, ticket: Option<Ticket>) {
+        // A node that another evaluation finished first keeps its value: both are equal.
+        let _ = self.0.ready.set(Ready { view, ticket });
+        let inputs = self.locked().take();
+        drop(inputs);
+    }
+}
+
+fn plane_bytes(dtype: DType, plane: usize, shape: &Shape) -> Result<usize> {
+    let (rows, cols) = (shape.rows(), shape.last_dim());
+    let overflow = || Error::OutOfMemory { bytes: usize::MAX, what: "an array" };
+    match dtype {
+        DType::Quant(format) if cols % format.block_len() != 0 => {
+            Err(Error::Ragged { dtype, block: format.block_len(), cols })
+        }
+        DType::Quant(format) => format.plane_bytes(plane, rows, cols).ok_or_else(overflow),
+        other => other.bytes(rows, cols).ok_or_else(overflow),
+    }
+}
+
+impl Drop for Node {
+    /// Frees deep graphs without recursion: nodes that nobody else holds hand their inputs to a list.
+    fn drop(&mut self) {
+        let take = |node: &mut Node| node.lazy.get_mut().ok().and_then(Option::take).map(|l| l.inputs);
+        let mut waiting: Vec<Array> = take(self).into_iter().flatten().collect();
+        while let Some(array) = waiting.pop() {
+            if let Some(mut node) = Arc::into_inner(array.0) {
+                waiting.extend(take(&mut node).into_iter().flatten());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Array({} {}", self.dtype(), self.shape())?;
+        match self.locked().as_ref() {
+            Some(lazy) if !self.is_evaluated() => write!(f, ", lazy {})", lazy.op.name()),
+            _ => f.write_str(")"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deep_graph_is_dropped_without_recursion() {
+        let mut x = Array::from_slice(&[1.0f32], [1]);
+        for _ in 0..200_000 {
+            x = &x + 1.0;
+        }
+        drop(x);
+    }
+
+    #[test]
+    fn borrowing_checks_type_and_state() {
+        let x = Array::from_slice(&[1.0f32, 2.0], [2]);
+        assert!(matches!(x.as_slice::<i32>(), Err(Error::WrongDType { .. })));
+        assert!(matches!((&x + &x).as_slice::<f32>(), Err(Error::NotEvaluated { .. })));
+        let table = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], [2, 2]);
+        assert!(matches!(table.t().as_slice::<f32>(), Err(Error::Strided { .. })));
+        assert_eq!(table.slice(0, 1..2).as_slice::<f32>().expect("contiguous"), &[3.0, 4.0]);
+    }
+
+    #[test]
+    fn weights_must_fit_their_buffer() {
+        let buffer = Buffer::zeroed(18 * 4 - 1).expect("small");
+        let err =
+            Array::from_buffer(buffer, 0, [2, 64], DType::Quant(Format::Q4_0)).expect_err("one byte short");
+        assert!(err.to_string().contains("needs 72 bytes"), "{err}");
+    }
+}

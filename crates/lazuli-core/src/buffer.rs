@@ -1,0 +1,259 @@
+//! [`Buffer`]: a range of bytes in the one pool of memory, and who keeps it alive.
+//!
+//! The only unsafe file of this crate. A buffer is allocated here, borrowed from an owner (a mapped file), or
+//! an exclusive part of another buffer. Writing goes through raw pointers that only backends take.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+use crate::{Error, Result};
+
+/// Buffers start on a page, so that a GPU can share them and kernels can use aligned loads.
+pub const ALIGNMENT: usize = 16 * 1024;
+
+/// A shared handle to a range of bytes. Cloning shares; nothing is copied.
+#[derive(Clone)]
+pub struct Buffer(Arc<Region>);
+
+struct Region {
+    start: NonNull<u8>,
+    len: usize,
+    writable: bool,
+    owner: Owner,
+}
+
+enum Owner {
+    /// Allocated here: where and how.
+    Heap { base: NonNull<u8>, layout: Layout },
+    /// Memory of somebody else, kept alive by this handle.
+    Foreign { _keep: Arc<dyn Any + Send + Sync> },
+    /// An exclusive part of a larger buffer.
+    Part { _whole: Buffer },
+    /// Lent by a recycler, to which it returns.
+    Lent { memory: Option<Buffer>, home: Arc<Shelf> },
+}
+
+// SAFETY: a region is plain memory; what may be written, and when, is the contract of `Buffer::as_mut_ptr`.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Buffer {
+    /// Allocates `len` zero bytes. Pages are not touched, so they cost nothing until they are used.
+    pub fn zeroed(len: usize) -> Result<Self> {
+        let failed = || Error::OutOfMemory { bytes: len, what: "a buffer" };
+        // Asking for a large alignment would make the allocator write every page; aligning by hand does not.
+        let padded = len.checked_add(ALIGNMENT).ok_or_else(failed)?;
+        let layout = Layout::from_size_align(padded, 16).map_err(|_| failed())?;
+        // SAFETY: the layout's size is at least ALIGNMENT, so it is not zero.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(failed)?;
+        let skip = base.as_ptr().align_offset(ALIGNMENT);
+        // SAFETY: `skip < ALIGNMENT`, so the start and `len` bytes after it lie inside the allocation.
+        let start = unsafe { base.add(skip) };
+        Ok(Self(Arc::new(Region { start, len, writable: true, owner: Owner::Heap { base, layout } })))
+    }
+
+    /// Takes a vector's memory without copying it.
+    pub fn from_vec<T: crate::Element>(mut values: Vec<T>) -> Self {
+        let len = std::mem::size_of_val(values.as_slice());
+        let start = NonNull::new(values.as_mut_ptr().cast()).unwrap_or(NonNull::dangling());
+        Self(Arc::new(Region {
+            start,
+            len,
+            writable: true,
+            owner: Owner::Foreign { _keep: Arc::new(values) },
+        }))
+    }
+
+    /// Borrows the bytes of `owner` (for example a mapped file) for as long as any handle lives. Read-only.
+    pub fn from_owner<T: AsRef<[u8]> + Send + Sync + 'static>(owner: Arc<T>) -> Self {
+        let bytes: &[u8] = (*owner).as_ref();
+        let (start, len) = (NonNull::from(bytes).cast(), bytes.len());
+        Self(Arc::new(Region { start, len, writable: false, owner: Owner::Foreign { _keep: owner } }))
+    }
+
+    /// Cuts the buffer into parts of the given lengths, one after the other. Each part is a buffer of its own:
+    /// that one of them is uniquely held says nothing about the others.
+    ///
+    /// # Panics
+    /// If the lengths add up to more than the buffer has, or somebody else holds the buffer too.
+    pub fn split(self, lens: &[usize]) -> Vec<Self> {
+        assert!(self.is_unique(), "a shared buffer cannot be split into exclusive parts");
+        assert!(lens.iter().sum::<usize>() <= self.len(), "parts of {lens:?} bytes exceed {}", self.len());
+        let mut offset = 0;
+        lens.iter()
+            .map(|&len| {
+                // SAFETY: `offset + len` is at most the buffer's length, as asserted above.
+                let start = unsafe { self.0.start.add(offset) };
+                offset += len;
+                let owner = Owner::Part { _whole: self.clone() };
+                Self(Arc::new(Region { start, len, writable: self.0.writable, owner }))
+            })
+            .collect()
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether operations may write here (mapped files are read-only).
+    pub fn is_writable(&self) -> bool {
+        self.0.writable
+    }
+
+    /// Whether this is the only handle to this range.
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// Whether both handles mean the same range.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: `start` points to `len` initialised bytes that the owner keeps alive. Backends write only
+        // to buffers of a plan in progress, which nobody reads before its ticket is done.
+        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.len) }
+    }
+
+    /// The first byte, for reading through kernels.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.0.start.as_ptr()
+    }
+
+    /// The first byte, for a backend that writes a plan's results here. Dereferencing is the backend's
+    /// responsibility: only ranges that the plan gives to a step may be written, and only while it runs.
+    ///
+    /// # Panics
+    /// If the buffer is read-only.
+    pub fn as_mut_ptr(&self) -> *mut u8 {
+        assert!(self.0.writable, "a read-only buffer cannot be written");
+        self.0.start.as_ptr()
+    }
+
+    /// Writes `bytes` at `offset`, safely, when this is the only handle.
+    ///
+    /// # Panics
+    /// If the buffer is shared or read-only, or the range lies outside it.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        assert!(self.is_unique() && self.0.writable, "only a uniquely held, writable buffer can be written");
+        assert!(
+            offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len()),
+            "write outside the buffer"
+        );
+        // SAFETY: the range was checked, the handle is unique and borrowed mutably, and `bytes` is another
+        // allocation because nobody else holds this one.
+        unsafe { self.0.start.as_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    }
+}
+
+impl Buffer {
+    /// Writes `bytes` at `offset` of a buffer that may be shared: for the reference interpreter, which runs
+    /// one step at a time and copies what it reads.
+    pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
+        assert!(
+            offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len()),
+            "write outside the buffer"
+        );
+        // SAFETY: the range was checked; no slice of this buffer is alive, as the interpreter has copied its
+        // operands, and results are not handed out before the program ends.
+        unsafe { self.as_mut_ptr().add(offset).copy_from(bytes.as_ptr(), bytes.len()) }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} bytes)", self.len())
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        match &mut self.owner {
+            // SAFETY: `base` came from `alloc_zeroed` with this layout, and the last handle is gone.
+            Owner::Heap { base, layout } => unsafe { dealloc(base.as_ptr(), *layout) },
+            Owner::Lent { memory, home } => {
+                if let (Some(memory), Ok(mut free)) = (memory.take(), home.free.lock()) {
+                    free.push(memory);
+                }
+            }
+            Owner::Foreign { .. } | Owner::Part { .. } => {}
+        }
+    }
+}
+
+/// Memory that results of earlier evaluations gave back: a decode loop asks for the same sizes each step.
+#[derive(Clone, Default)]
+pub struct Recycler(Arc<Shelf>);
+
+#[derive(Default)]
+struct Shelf {
+    free: Mutex<Vec<Buffer>>,
+}
+
+impl Recycler {
+    /// A buffer of at least `len` bytes with arbitrary contents, which returns here when its last handle goes.
+    pub fn take(&self, len: usize) -> Result<Buffer> {
+        let capacity = len.next_power_of_two().max(4096);
+        let mut free = self.0.free.lock().map_err(|_| Error::OutOfMemory { bytes: len, what: "a result" })?;
+        let found = free.iter().position(|b| b.len() == capacity).map(|at| free.swap_remove(at));
+        drop(free);
+        let memory = match found {
+            Some(memory) => memory,
+            None => Buffer::zeroed(capacity)?,
+        };
+        let start = memory.0.start;
+        let owner = Owner::Lent { memory: Some(memory), home: self.0.clone() };
+        Ok(Buffer(Arc::new(Region { start, len, writable: true, owner })))
+    }
+
+    /// Bytes that lie here unused.
+    pub fn idle_bytes(&self) -> usize {
+        self.0.free.lock().map_or(0, |free| free.iter().map(Buffer::len).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_exclusive_and_keep_the_whole_alive() {
+        let parts = Buffer::zeroed(100).expect("small").split(&[40, 60]);
+        assert!(parts.iter().all(Buffer::is_unique));
+        let mut second = parts.into_iter().nth(1).expect("two parts");
+        second.write(59, &[7]);
+        assert_eq!(second.as_bytes()[59], 7);
+    }
+
+    #[test]
+    fn recycled_memory_comes_back() {
+        let recycler = Recycler::default();
+        let first = recycler.take(5000).expect("small");
+        let address = first.as_ptr();
+        drop(first);
+        assert_eq!(recycler.idle_bytes(), 8192);
+        let second = recycler.take(6000).expect("small");
+        assert_eq!((second.as_ptr(), second.len(), recycler.idle_bytes()), (address, 6000, 0));
+    }
+
+    #[test]
+    fn mapped_memory_is_read_only() {
+        let buffer = Buffer::from_owner(Arc::new(vec![1u8, 2, 3]));
+        assert_eq!(buffer.as_bytes(), &[1, 2, 3]);
+        assert!(!buffer.is_writable());
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| buffer.as_mut_ptr())).is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! Matrix products.
+
+use crate::{Array, Op};
+
+impl Array {
+    /// `[.., m, k] x [.., k, n]` to `[.., m, n]` in f32. The right side may be packed weights: a weight stored
+    /// as `[n, k]` is passed as `&weight.t()`, which moves no bytes.
+    ///
+    /// ```
+    /// # use lazuli_core::{Array, Runtime};
+    /// let x = Array::from_slice(&[1.0f32, 2.0], [1, 2]);
+    /// let w = Array::from_slice(&[1.0f32, 0.0, 0.0, 1.0, 1.0, 1.0], [3, 2]); // [n, k]
+    /// let y = x.matmul(&w.t());
+    /// Runtime::reference().eval(&[&y])?;
+    /// assert_eq!(y.as_slice::<f32>()?, &[1.0, 2.0, 3.0]);
+    /// # Ok::<(), lazuli_core::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn matmul(&self, right: &Array) -> Self {
+        Self::apply(Op::Matmul, &[self, right])
+    }
+}
