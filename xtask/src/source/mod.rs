@@ -10,7 +10,7 @@ use std::path::Path;
 pub use mask::{Masked, mask};
 pub use spans::{functions, matching, test_regions, words};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 /// Folders that hold what is built or fetched, not what is written.
 const SKIPPED_DIRS: &[&str] = &["target", ".git", "corpus", "artifacts", "node_modules"];
@@ -95,7 +95,9 @@ fn walk(dir: &Path, prefix: &str, files: &mut Vec<SourceFile>) -> Result {
                 walk(&entry.path(), &path, files)?;
             }
         } else if is_text(&path) {
-            files.push(SourceFile::new(path, std::fs::read_to_string(entry.path())?));
+            let text = std::fs::read_to_string(entry.path())
+                .map_err(|error| Failure::new(format!("cannot read {path} as text: {error}")))?;
+            files.push(SourceFile::new(path, text));
         }
     }
     Ok(())
