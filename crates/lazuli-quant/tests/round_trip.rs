@@ -151,3 +151,29 @@ fn what_does_not_fit_is_named() {
     assert_eq!(nan, Err(QuantError::NotFinite { format: Format::Q8_0, index: 0 }));
     assert_eq!(Format::Iq1S.encode(&[0.0; 256], 1, 256), Err(QuantError::NoEncoder { format: Format::Iq1S }));
 }
+
+/// The share of a bell curve's power that encoding may lose: ggml's own quantisers lose the shares listed.
+#[test]
+fn the_scale_search_earns_its_keep() {
+    let mut state = 1u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / 16_777_216.0
+    };
+    let values: Vec<f32> = (0..256 * 64).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect();
+    let power: f32 = values.iter().map(|x| x * x).sum();
+    let limits = [
+        (Format::Q2K, 0.0838),
+        (Format::Q3K, 0.02185),
+        (Format::Q4K, 0.00485),
+        (Format::Q5K, 0.00126),
+        (Format::Q6K, 0.0003023),
+        (Format::Iq4Nl, 0.005612),
+        (Format::Iq4Xs, 0.005705),
+    ];
+    for (format, ggml) in limits {
+        let decoded = round_trip(format, &values, 1);
+        let lost = values.iter().zip(&decoded).map(|(x, y)| (x - y) * (x - y)).sum::<f32>() / power;
+        assert!(lost < 1.05 * ggml, "{format} loses {lost} of the power, ggml {ggml}");
+    }
+}

@@ -74,15 +74,11 @@ fn fit(values: &[f32]) -> f32 {
 /// The code whose value times `scale` comes nearest to `x`; for a scale of 0, that of the value nearest 0.
 fn nearest(x: f32, scale: f32) -> u8 {
     let target = if scale == 0.0 { 0.0 } else { x / scale };
-    let below = IQ4_VALUES.iter().filter(|&&value| f32::from(value) <= target).count();
-    match below {
-        0 => 0,
-        16 => 15,
-        _ => {
-            let (low, high) = (f32::from(IQ4_VALUES[below - 1]), f32::from(IQ4_VALUES[below]));
-            (if target - low < high - target { below - 1 } else { below }) as u8
-        }
-    }
+    // The code is the number of midpoints between neighbours that lie below.
+    IQ4_VALUES.windows(2).fold(0, |code, pair| {
+        let middle = 0.5 * (f32::from(pair[0]) + f32::from(pair[1]));
+        code + u8::from(target >= middle)
+    })
 }
 
 fn put_values(out: &mut [f32], scale: f32, codes: &[u8; 16]) {

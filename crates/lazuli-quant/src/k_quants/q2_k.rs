@@ -1,7 +1,7 @@
 //! Q2_K: 2-bit codes in groups of 16, 4-bit scales and minima.
 
 use super::search::{AffineFit, affine_code, fit_affine, magnitude_weights};
-use crate::blocks::{f16_at, put_f16, q2_k};
+use crate::blocks::{f16_at, field, put_f16, q2_k};
 
 pub(crate) fn decode_q2_k(block: &[u8; q2_k::BYTES], out: &mut [f32; 256]) {
     let (d, dmin) = (f16_at(block, q2_k::D), f16_at(block, q2_k::DMIN));
@@ -9,7 +9,8 @@ pub(crate) fn decode_q2_k(block: &[u8; q2_k::BYTES], out: &mut [f32; 256]) {
         let packed = block[q2_k::SCALES + group];
         let (scale, min) = (d * f32::from(packed & 15), dmin * f32::from(packed >> 4));
         let (at, shift) = place(16 * group);
-        for (value, byte) in out.iter_mut().zip(&block[q2_k::QS + at..]) {
+        let codes: &[u8; 16] = field(block, q2_k::QS + at);
+        for (value, byte) in out.iter_mut().zip(codes) {
             *value = scale * f32::from((byte >> shift) & 3) - min;
         }
     }

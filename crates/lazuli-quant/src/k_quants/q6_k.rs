@@ -21,6 +21,7 @@ pub(crate) fn decode_q6_k(block: &[u8; q6_k::BYTES], out: &mut [f32; 256]) {
 pub(crate) fn encode_q6_k(values: &[f32; 256], block: &mut [u8; q6_k::BYTES]) {
     let mut fits = [0f32; 16];
     for (fit, group) in fits.iter_mut().zip(values.chunks_exact(16)) {
+        let group: &[f32; 16] = group.try_into().expect("a chunk of 16");
         *fit = fit_symmetric(group, 32);
     }
     block.fill(0);

@@ -3,6 +3,9 @@
 //! Both searches walk a range of trial scales around the one that just covers the extremes. For each, the codes
 //! are rounded, and then the best scale for those codes is the solution of a small least-squares problem.
 
+use crate::legacy::signed_extreme;
+use crate::rounding::nearest;
+
 /// A group approximated as `scale * code - min`, with `scale` and `min` not negative.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct AffineFit {
@@ -10,10 +13,10 @@ pub(super) struct AffineFit {
     pub min: f32,
 }
 
-/// Fits `values` by codes in `0..=top`, counting the error of value `i` `weights[i]` times.
+/// Fits a group by codes in `0..=top`, counting the error of value `i` `weights[i]` times.
 ///
 /// `min` is kept at least 0 (the formats store it unsigned), so a group of positive values starts at 0.
-pub(super) fn fit_affine(values: &[f32], weights: &[f32], top: u8) -> AffineFit {
+pub(super) fn fit_affine<const N: usize>(values: &[f32; N], weights: &[f32; N], top: u8) -> AffineFit {
     let low = values.iter().copied().fold(0f32, f32::min);
     let high = values.iter().copied().fold(low, f32::max);
     if high <= low {
@@ -21,15 +24,12 @@ pub(super) fn fit_affine(values: &[f32], weights: &[f32], top: u8) -> AffineFit 
     }
     let levels = f32::from(top);
     let mut best = AffineFit { scale: (high - low) / levels, min: -low };
-    let mut best_error = affine_error(values, weights, top, best);
+    let mut best_error = f32::INFINITY;
     for step in -10i8..=10 {
         let inverse = (levels + 0.1 * f32::from(step)) / (high - low);
-        if !inverse.is_finite() || inverse <= 0.0 {
-            continue;
-        }
-        let codes = values.iter().map(|x| ((x - low) * inverse).round_ties_even().clamp(0.0, levels));
-        let Some(fit) = solve_affine(values, weights, codes) else { continue };
-        let error = affine_error(values, weights, top, fit);
+        let codes = values.map(|x| nearest(((x - low) * inverse).clamp(0.0, levels)));
+        let Some(fit) = solve_affine(values, weights, &codes) else { continue };
+        let error = affine_error(values, weights, &codes, fit);
         if error < best_error {
             (best, best_error) = (fit, error);
         }
@@ -38,9 +38,14 @@ pub(super) fn fit_affine(values: &[f32], weights: &[f32], top: u8) -> AffineFit 
 }
 
 /// Weighted least squares for `values = scale * codes - min`; `None` where no positive scale fits.
-fn solve_affine(values: &[f32], weights: &[f32], codes: impl Iterator<Item = f32>) -> Option<AffineFit> {
+fn solve_affine<const N: usize>(
+    values: &[f32; N],
+    weights: &[f32; N],
+    codes: &[f32; N],
+) -> Option<AffineFit> {
     let (mut w, mut wq, mut wqq, mut wx, mut wqx) = (0f32, 0f32, 0f32, 0f32, 0f32);
-    for ((&x, &weight), q) in values.iter().zip(weights).zip(codes) {
+    for i in 0..N {
+        let (x, weight, q) = (values[i], weights[i], codes[i]);
         w += weight;
         wq += weight * q;
         wqq += weight * q * q;
@@ -59,13 +64,16 @@ fn solve_affine(values: &[f32], weights: &[f32], codes: impl Iterator<Item = f32
     (fit.scale > 0.0 && fit.scale.is_finite() && fit.min.is_finite()).then_some(fit)
 }
 
-fn affine_error(values: &[f32], weights: &[f32], top: u8, fit: AffineFit) -> f32 {
-    let error = |(x, weight): (&f32, &f32)| {
-        let code = affine_code(*x, fit, top);
-        let miss = fit.scale * f32::from(code) - fit.min - x;
-        weight * miss * miss
-    };
-    values.iter().zip(weights).map(error).sum()
+fn affine_error<const N: usize>(
+    values: &[f32; N],
+    weights: &[f32; N],
+    codes: &[f32; N],
+    fit: AffineFit,
+) -> f32 {
+    (0..N).fold(0.0, |error, i| {
+        let miss = fit.scale * codes[i] - fit.min - values[i];
+        error + weights[i] * miss * miss
+    })
 }
 
 /// The code in `0..=top` that comes nearest to `value`.
@@ -73,34 +81,43 @@ pub(super) fn affine_code(value: f32, fit: AffineFit, top: u8) -> u8 {
     if fit.scale == 0.0 {
         return 0;
     }
-    ((value + fit.min) / fit.scale).round_ties_even().clamp(0.0, f32::from(top)) as u8
+    nearest(((value + fit.min) / fit.scale).clamp(0.0, f32::from(top))) as u8
 }
 
-/// Fits `values` by `scale * code`, codes in `-half..half`, weighting each value by its square.
+/// Fits a group by `scale * code`, codes in `-half..half`, weighting each value by its square.
 ///
 /// The scale is negative where the value of largest magnitude is positive, so that it may use the code `-half`.
-pub(super) fn fit_symmetric(values: &[f32], half: u8) -> f32 {
-    let extreme = crate::legacy::signed_extreme(values);
+pub(super) fn fit_symmetric<const N: usize>(values: &[f32; N], half: u8) -> f32 {
+    let extreme = signed_extreme(values);
     if extreme.abs() < 1e-30 {
         return 0.0;
     }
+    // Relative to the extreme, so that no power of a value overflows.
+    let relative = values.map(|x| x / extreme);
     let levels = f32::from(half);
     let (mut best_scale, mut best_gain) = (0.0, 0.0);
-    for step in -9i8..=9 {
-        let inverse = -(levels + 0.1 * f32::from(step)) / extreme;
+    let mut attempt = |inverse: f32| {
         let (mut along, mut length) = (0f32, 0f32);
-        for &x in values {
-            let q = (x * inverse).round_ties_even().clamp(-levels, levels - 1.0);
-            let weight = x * x;
-            along += weight * x * q;
-            length += weight * q * q;
+        for x in relative {
+            let q = nearest((x * inverse).clamp(-levels, levels - 1.0));
+            along += x * x * x * q;
+            length += x * x * q * q;
         }
         // The squared error is constant minus along^2 / length, so the largest quotient wins.
         if length > 0.0 && along * along > best_gain * length {
             (best_scale, best_gain) = (along / length, along * along / length);
         }
+        best_scale
+    };
+    let mut scale = 0.0;
+    for step in -9i8..=9 {
+        scale = attempt(-levels - 0.1 * f32::from(step));
     }
-    best_scale
+    // From the best start, codes and scale settle on each other.
+    for _ in 0..3 {
+        scale = attempt(1.0 / scale);
+    }
+    scale * extreme
 }
 
 /// The code in `-half..half` that comes nearest to `value`.
@@ -109,7 +126,7 @@ pub(super) fn symmetric_code(value: f32, scale: f32, half: u8) -> i8 {
         return 0;
     }
     let levels = f32::from(half);
-    (value / scale).round_ties_even().clamp(-levels, levels - 1.0) as i8
+    nearest((value / scale).clamp(-levels, levels - 1.0)) as i8
 }
 
 /// The weights of a group: large values count more, none counts nothing.
@@ -180,9 +197,11 @@ mod tests {
         let low = values.iter().copied().fold(0f32, f32::min);
         let plain = AffineFit { scale: (2.0 - low) / 15.0, min: -low };
         let searched = fit_affine(&values, &weights, 15);
-        assert!(
-            affine_error(&values, &weights, 15, searched) < 0.9 * affine_error(&values, &weights, 15, plain)
-        );
+        let error = |fit: AffineFit| {
+            let codes = values.map(|x| f32::from(affine_code(x, fit, 15)));
+            affine_error(&values, &weights, &codes, fit)
+        };
+        assert!(error(searched) < 0.9 * error(plain));
     }
 
     #[test]
