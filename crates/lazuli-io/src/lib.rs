@@ -1,1 +1,15 @@
-//! Placeholder: this room is being built.
+//! Model files: GGUF and safetensors, mapped; checkpoints; tokenizers; chat templates.
+//!
+//! Owns everything between the bytes of a published model and the named tensors, token ids and prompts that
+//! the rooms above work with. It computes nothing with the weights. All parsers work on plain byte slices and
+//! treat them as hostile: a malformed file is an [`Error`] that names file, tensor and offset.
+#![deny(unsafe_code)] // `mmap` alone is excepted.
+
+mod error;
+pub mod gguf;
+mod mmap;
+mod tensor;
+
+pub use error::{Error, HeaderFault, Result, TensorFault};
+pub use mmap::{Advice, MappedFile};
+pub use tensor::{Encoding, Plane, TensorInfo};

@@ -1,0 +1,173 @@
+//! Files mapped read-only into memory: the one place of this crate that needs `unsafe`.
+//!
+//! Owns the mapping, its path and the advice given to the kernel about it. What the bytes mean is the
+//! business of the parsers, which all work on the plain `&[u8]` that a [`MappedFile`] dereferences to.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::ops::{Deref, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::error::{Error, Result};
+
+/// What a caller is about to do with a range of a mapped file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// Start reading the pages from disk in the background.
+    WillNeed,
+    /// Read the pages and enter them into the page table now, so that first use takes no faults.
+    /// Falls back to [`Advice::WillNeed`] where the system cannot do that.
+    Populate,
+    /// Pages will be read in order: read ahead generously.
+    Sequential,
+}
+
+/// A read-only file in memory; cheap to clone, unmapped when the last clone goes.
+#[derive(Clone)]
+pub struct MappedFile {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    bytes: Bytes,
+    path: PathBuf,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    /// Bytes that never were a file: tests and fuzz targets.
+    Owned(Vec<u8>),
+}
+
+impl MappedFile {
+    /// Maps the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Open`] if it cannot be opened or mapped, [`Error::EmptyFile`] if it holds no bytes.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |source| Error::Open { path: path.to_owned(), source };
+        let file = File::open(path).map_err(fail)?;
+        let metadata = file.metadata().map_err(fail)?;
+        if metadata.is_dir() {
+            return Err(fail(std::io::ErrorKind::IsADirectory.into()));
+        }
+        if metadata.len() == 0 {
+            return Err(Error::EmptyFile { path: path.to_owned() });
+        }
+        // SAFETY: the mapping is private and read-only. If another process shortens or rewrites the file
+        // while it is mapped, reads may see changed bytes or raise SIGBUS: every mapped reader shares that
+        // risk, and the parsers check what they read into their own memory, never twice from the mapping.
+        let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
+        Ok(Self::new(Bytes::Mapped(map), path.to_owned()))
+    }
+
+    /// Wraps bytes that are in memory already; `path` only names them in messages.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>, path: impl Into<PathBuf>) -> Self {
+        Self::new(Bytes::Owned(bytes.into()), path.into())
+    }
+
+    fn new(bytes: Bytes, path: PathBuf) -> Self {
+        Self { inner: Arc::new(Inner { bytes, path }) }
+    }
+
+    /// The path it was opened from.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Tells the kernel how `range` (byte offsets, clipped to the file) will be used.
+    /// A hint: a system that cannot take it is no error.
+    pub fn advise(&self, range: Range<usize>, advice: Advice) {
+        let end = range.end.min(self.len());
+        if range.start >= end {
+            return;
+        }
+        if let Bytes::Mapped(map) = &self.inner.bytes {
+            advise_mapped(map, range.start, end - range.start, advice);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn advise_mapped(map: &Mmap, offset: usize, len: usize, advice: Advice) {
+    let hint = match advice {
+        Advice::Sequential => memmap2::Advice::Sequential,
+        Advice::WillNeed => memmap2::Advice::WillNeed,
+        Advice::Populate => {
+            if populate(map, offset, len) {
+                return;
+            }
+            memmap2::Advice::WillNeed
+        }
+    };
+    // A refused hint changes nothing but speed.
+    let _ = map.advise_range(hint, offset, len);
+}
+
+#[cfg(target_os = "linux")]
+fn populate(map: &Mmap, offset: usize, len: usize) -> bool {
+    map.advise_range(memmap2::Advice::PopulateRead, offset, len).is_ok()
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn populate(_: &Mmap, _: usize, _: usize) -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn advise_mapped(_: &Mmap, _: usize, _: usize, _: Advice) {}
+
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.inner.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl std::fmt::Debug for MappedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MappedFile({}, {} bytes)", self.path().display(), self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_what_the_file_holds_and_outlives_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        let bytes: Vec<u8> = (0..10_000u32).map(|i| (i * 7) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        for advice in [Advice::WillNeed, Advice::Populate, Advice::Sequential] {
+            file.advise(4097..9000, advice);
+            file.advise(0..usize::MAX, advice);
+            file.advise(20_000..30_000, advice);
+        }
+        let clone = file.clone();
+        drop(file);
+        assert_eq!(&clone[..], &bytes[..]);
+        assert_eq!(clone.path(), path);
+    }
+
+    #[test]
+    fn empty_missing_and_directory_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("empty.gguf");
+        std::fs::write(&path, b"").unwrap();
+        assert!(matches!(MappedFile::open(&path), Err(Error::EmptyFile { .. })));
+        assert!(matches!(MappedFile::open(dir.path()), Err(Error::Open { .. })));
+        let missing = MappedFile::open(dir.path().join("no.gguf")).unwrap_err();
+        assert!(missing.to_string().contains("no.gguf"), "{missing}");
+    }
+}
