@@ -100,7 +100,9 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderFault {
     /// The file ends inside something that its header says is there.
-    #[error("the file ends after {len} bytes, but {what} needs {need} more here: it is truncated or damaged, fetch it again")]
+    #[error(
+        "the file ends after {len} bytes, but {what} needs {need} more here: it is truncated or damaged, fetch it again"
+    )]
     Truncated {
         /// What was being read.
         what: &'static str,
@@ -118,7 +120,9 @@ pub enum HeaderFault {
         found: Vec<u8>,
     },
     /// A version that is not read.
-    #[error("GGUF version {0} is not supported: versions 2 and 3 are; convert the model again with a current tool")]
+    #[error(
+        "GGUF version {0} is not supported: versions 2 and 3 are; convert the model again with a current tool"
+    )]
     Version(u32),
     /// A file written on (or for) a machine of the other byte order.
     #[error("this is a big-endian GGUF file: convert the model to little-endian")]
@@ -183,7 +187,9 @@ pub enum TensorFault {
         alignment: usize,
     },
     /// Data beyond the end of the file.
-    #[error("its data would take bytes {start} to {end}, but the file has {len}: it is truncated or damaged, fetch it again")]
+    #[error(
+        "its data would take bytes {start} to {end}, but the file has {len}: it is truncated or damaged, fetch it again"
+    )]
     OutOfFile {
         /// First byte.
         start: u128,

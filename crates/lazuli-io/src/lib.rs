@@ -5,11 +5,17 @@
 //! treat them as hostile: a malformed file is an [`Error`] that names file, tensor and offset.
 #![deny(unsafe_code)] // `mmap` alone is excepted.
 
+mod checkpoint;
 mod error;
 pub mod gguf;
+mod json;
 mod mmap;
+pub mod safetensors;
 mod tensor;
 
+pub use checkpoint::{Checkpoint, Kind};
 pub use error::{Error, HeaderFault, Result, TensorFault};
+pub use json::parse_json_object;
 pub use mmap::{Advice, MappedFile};
+pub use safetensors::{SafetensorsBody, SafetensorsWriter};
 pub use tensor::{Encoding, Plane, TensorInfo};

@@ -8,13 +8,13 @@ mod ggml_type;
 mod metadata;
 mod split;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 pub use metadata::Metadata;
-pub(crate) use split::{Joined, join};
+pub(crate) use split::join;
 pub use value::{Array, NumberType, Numbers, Strings, Value};
 
 use crate::error::{Error, HeaderFault, Result, TensorFault};
@@ -100,10 +100,10 @@ fn alignment(metadata: &Metadata) -> Result<usize> {
 
 fn read_descriptions(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Described>> {
     let mut described = Vec::new();
-    let mut seen = HashMap::new();
+    let mut seen = HashSet::new();
     for _ in 0..count {
         let next = read_description(cursor)?;
-        if seen.insert(next.info.name.clone(), ()).is_some() {
+        if !seen.insert(next.info.name.clone()) {
             let (tensor, offset) = (next.info.name, next.offset_in_header);
             let fault = TensorFault::DuplicateName;
             return Err(Error::Tensor { path: cursor.path().to_owned(), tensor, offset, fault });

@@ -81,7 +81,9 @@ fn stem(path: &Path, count: u32) -> Result<String> {
 fn check_place(metadata: &Metadata, number: u32, count: u32) -> Result<()> {
     let found = metadata.u32("split.no")?.unwrap_or(0);
     if found != number {
-        return Err(metadata.error("split.no", format!("it is {found}, expected {number} by the file's name")));
+        return Err(
+            metadata.error("split.no", format!("it is {found}, expected {number} by the file's name"))
+        );
     }
     let found = metadata.require("split.count", metadata.u32("split.count"))?;
     if found != count {

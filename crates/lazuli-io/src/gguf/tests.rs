@@ -32,14 +32,18 @@ impl Writer {
 
     pub(crate) fn strings<T: AsRef<[u8]>>(self, key: &str, values: &[T]) -> Self {
         let mut body = [&8u32.to_le_bytes()[..], &(values.len() as u64).to_le_bytes()].concat();
-        values.iter().for_each(|value| body.extend(string(value.as_ref())));
+        for value in values {
+            body.extend(string(value.as_ref()));
+        }
         self.key(key, 9, &body)
     }
 
     fn tensor(mut self, name: &str, ne: &[u64], kind: u32, offset: u64) -> Self {
         let mut entry = string(name.as_bytes());
         entry.extend((ne.len() as u32).to_le_bytes());
-        ne.iter().for_each(|n| entry.extend(n.to_le_bytes()));
+        for n in ne {
+            entry.extend(n.to_le_bytes());
+        }
         entry.extend(kind.to_le_bytes());
         entry.extend(offset.to_le_bytes());
         self.tensors.push(entry);
@@ -96,8 +100,23 @@ fn sample() -> Writer {
         .key("b", 7, &[1])
         .key("i", 11, &(-5i64).to_le_bytes())
         .strings("tokens", &[&b"a"[..], b"", b"\xff\xfe", "é".as_bytes()])
-        .key("heads", 9, &[5u32.to_le_bytes(), 2u32.to_le_bytes(), [0; 4], [7, 0, 0, 0], [8, 0, 0, 0]].concat())
-        .key("nested", 9, &[&9u32.to_le_bytes()[..], &1u64.to_le_bytes(), &0u32.to_le_bytes(), &2u64.to_le_bytes(), &[3, 4]].concat())
+        .key(
+            "heads",
+            9,
+            &[5u32.to_le_bytes(), 2u32.to_le_bytes(), [0; 4], [7, 0, 0, 0], [8, 0, 0, 0]].concat(),
+        )
+        .key(
+            "nested",
+            9,
+            &[
+                &9u32.to_le_bytes()[..],
+                &1u64.to_le_bytes(),
+                &0u32.to_le_bytes(),
+                &2u64.to_le_bytes(),
+                &[3, 4],
+            ]
+            .concat(),
+        )
         .tensor("t.q", &[64, 3], 2, 0)
         .tensor("t.f", &[4], 0, 128)
         .data(144)
@@ -160,7 +179,8 @@ fn faults_of_the_header_are_named() {
     ));
     assert_eq!(key(13, &[]), HeaderFault::ValueType(13));
     assert_eq!(key(7, &[2]), HeaderFault::Bool(2));
-    let deep: Vec<u8> = (0..9).flat_map(|_| [&9u32.to_le_bytes()[..], &1u64.to_le_bytes()].concat()).collect();
+    let deep: Vec<u8> =
+        (0..9).flat_map(|_| [&9u32.to_le_bytes()[..], &1u64.to_le_bytes()].concat()).collect();
     assert_eq!(key(9, &deep), HeaderFault::TooDeep(4));
     let twice = Writer::default().number("k", 1).number("k", 1);
     assert_eq!(header_fault(twice.bytes()).1, HeaderFault::DuplicateKey("k".to_owned()));
@@ -178,16 +198,12 @@ fn faults_of_tensors_are_named() {
     assert!(matches!(tensor_fault(&one(&[1 << 40, 1 << 40], 0, 0)), TensorFault::ShapeOverflow(_)));
     assert!(matches!(tensor_fault(&one(&[64], 0, 32)), TensorFault::OutOfFile { .. }));
     assert!(matches!(tensor_fault(&one(&[1], 0, !31)), TensorFault::OutOfFile { .. }));
-    assert!(matches!(
-        tensor_fault(&one(&[1], 0, 4)),
-        TensorFault::Misaligned { offset: 4, alignment: 32 }
-    ));
+    assert!(matches!(tensor_fault(&one(&[1], 0, 4)), TensorFault::Misaligned { offset: 4, alignment: 32 }));
     let unsupported = parse(&one(&[64], 40, 0)).unwrap_err().to_string();
     assert!(unsupported.contains("NVFP4") && unsupported.contains("`t`"), "{unsupported}");
     assert!(matches!(tensor_fault(&one(&[64], 4_000_000_000, 0)), TensorFault::Unsupported { .. }));
-    let two = |name, offset| {
-        Writer::default().tensor("t", &[16], 0, 32).tensor(name, &[16], 0, offset).data(256)
-    };
+    let two =
+        |name, offset| Writer::default().tensor("t", &[16], 0, 32).tensor(name, &[16], 0, offset).data(256);
     assert!(parse(&two("u", 96)).is_ok());
     assert_eq!(tensor_fault(&two("t2", 64)), TensorFault::Overlap("t".to_owned()));
     assert_eq!(tensor_fault(&two("t2", 0)), TensorFault::Overlap("t2".to_owned()));
