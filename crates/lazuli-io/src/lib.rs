@@ -12,6 +12,7 @@ mod json;
 mod mmap;
 pub mod safetensors;
 mod tensor;
+mod tokenizer;
 
 pub use checkpoint::{Checkpoint, Kind};
 pub use error::{Error, HeaderFault, Result, TensorFault};
@@ -19,3 +20,4 @@ pub use json::parse_json_object;
 pub use mmap::{Advice, MappedFile};
 pub use safetensors::{SafetensorsBody, SafetensorsWriter};
 pub use tensor::{Encoding, Plane, TensorInfo};
+pub use tokenizer::{Position, Specials, StreamDecoder, Tokenizer};

@@ -234,6 +234,11 @@ impl Numbers {
         scalar(self.kind, raw)
     }
 
+    /// Element `index` as a float; `None` past the end or for booleans.
+    pub fn f32(&self, index: usize) -> Option<f32> {
+        self.get(index)?.as_f64().map(|x| x as f32)
+    }
+
     /// The elements as integers that fit `T`; `None` if one does not, or if they are floats.
     pub fn integers<T: TryFrom<i128>>(&self) -> Option<Vec<T>> {
         (0..self.len).map(|index| T::try_from(self.get(index)?.as_i128()?).ok()).collect()
