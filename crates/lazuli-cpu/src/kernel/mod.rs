@@ -12,6 +12,7 @@ pub mod gated;
 pub mod gather;
 pub mod kv_write;
 mod math;
+pub mod matmul_float;
 pub mod norm;
 pub mod rope;
 pub mod softmax;
