@@ -1,2 +1,33 @@
-//! Placeholder: this room is being built.
+//! Layers of language models, and the paged pool of keys and values that they share.
+//!
+//! Everything here builds graphs of [`lazuli_core`] arrays and computes nothing itself. Layers take named
+//! arrays ([`Weights`]) and numbers; they see no file, no weight format, no device and no request. Whatever
+//! changes from one step of a generation to the next is the content of a [`BatchArrays`], never a shape.
 #![forbid(unsafe_code)]
+
+mod attention;
+mod batch;
+mod embedding;
+mod error;
+mod head;
+mod kv;
+mod linear;
+mod mlp;
+mod norm;
+mod rope;
+mod weights;
+
+pub use attention::{Attention, AttentionConfig, HeadNorms};
+pub use batch::{Batch, BatchArrays, Logits};
+pub use embedding::Embedding;
+pub use error::{Error, Result};
+pub use head::Head;
+pub use kv::{KvPool, KvSpec, LayerKv, PAGE_SIZE, SequencePages};
+pub use linear::{Bias, Linear};
+pub use mlp::GatedMlp;
+pub use norm::RmsNorm;
+pub use rope::{Rope, RopeConfig, RopeScaling, RopeTables, Yarn, YarnRamp};
+pub use weights::Weights;
+
+// What the settings of these layers are written with.
+pub use lazuli_core::fused::{Activation, RopeStyle};

@@ -1,0 +1,192 @@
+//! [`Batch`]: what one forward pass works on, as plain data, and [`BatchArrays`], the arrays made from it.
+//!
+//! A batch is a ragged list of runs: consecutive tokens of a sequence, be it a chunk of a prompt or one token
+//! of an answer. Everything that changes as sequences grow is the content of the arrays; their shapes depend
+//! only on how many tokens, sequences and rows there are.
+
+use std::ops::Range;
+
+use lazuli_core::Array;
+
+use crate::{KvSpec, SequencePages};
+
+/// Which tokens of a run need logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logits {
+    /// None: the run only fills the pool.
+    None,
+    /// The last one.
+    Last,
+    /// All of them.
+    All,
+}
+
+/// The runs of one forward pass.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    tokens: Vec<i32>,
+    positions: Vec<i32>,
+    sequence: Vec<i32>,
+    slots: Vec<i32>,
+    page_table: Vec<i32>,
+    pages_per_sequence: usize,
+    sequences: usize,
+    rows: Vec<i32>,
+}
+
+impl Batch {
+    /// An empty batch for a pool of this kind.
+    pub fn new(pool: &KvSpec) -> Self {
+        Self {
+            tokens: Vec::new(),
+            positions: Vec::new(),
+            sequence: Vec::new(),
+            slots: Vec::new(),
+            page_table: Vec::new(),
+            pages_per_sequence: pool.pages_per_sequence(),
+            sequences: 0,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a run: `ids` stand at the positions from `first` on of a sequence that has been grown to hold them.
+    /// Returns which rows of the logits are theirs. A sequence may have one run in a batch.
+    ///
+    /// # Panics
+    /// If the sequence does not reach the run's end.
+    pub fn push(&mut self, pages: &SequencePages, first: usize, ids: &[u32], logits: Logits) -> Range<usize> {
+        let start = self.tokens.len() as i32;
+        let positions = first..first + ids.len();
+        self.slots.extend(pages.slots(positions.clone()));
+        self.tokens.extend(ids.iter().map(|&id| id as i32));
+        self.positions.extend(positions.map(|p| p as i32));
+        self.sequence.resize(self.tokens.len(), self.sequences as i32);
+        self.page_table.extend(pages.pages().iter().map(|&page| page as i32));
+        self.sequences += 1;
+        self.page_table.resize(self.sequences * self.pages_per_sequence, -1);
+        let end = self.tokens.len() as i32;
+        let first_row = self.rows.len();
+        match logits {
+            Logits::None => {}
+            Logits::Last => self.rows.extend((start..end).last()),
+            Logits::All => self.rows.extend(start..end),
+        }
+        first_row..self.rows.len()
+    }
+
+    /// Tokens in all runs.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Rows of logits that the runs ask for.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The batch as arrays.
+    pub fn arrays(&self) -> BatchArrays {
+        let list = |values: &[i32]| Array::from_slice(values, [values.len()]);
+        let rows = match self.rows.len() {
+            0 => Rows::None,
+            // Rows are distinct and in order, so as many as there are tokens are all of them.
+            n if n == self.tokens.len() => Rows::All,
+            _ => Rows::These(list(&self.rows)),
+        };
+        BatchArrays {
+            tokens: list(&self.tokens),
+            positions: list(&self.positions),
+            sequence: list(&self.sequence),
+            slots: list(&self.slots),
+            page_table: Array::from_slice(&self.page_table, [self.sequences, self.pages_per_sequence]),
+            rows,
+        }
+    }
+}
+
+/// A [`Batch`] as i32 arrays: the leaves of a forward pass.
+#[derive(Debug, Clone)]
+pub struct BatchArrays {
+    /// Token ids `[tokens]`.
+    pub tokens: Array,
+    /// The place of each token in its sequence, `[tokens]`.
+    pub positions: Array,
+    /// The row of the page table that each token belongs to, `[tokens]`.
+    pub sequence: Array,
+    /// Where the pool keeps each token, `[tokens]`: `page * PAGE_SIZE + row`.
+    pub slots: Array,
+    /// The pages of each sequence, `[sequences, pages_per_sequence]`; -1 for none.
+    pub page_table: Array,
+    rows: Rows,
+}
+
+#[derive(Debug, Clone)]
+enum Rows {
+    None,
+    All,
+    These(Array),
+}
+
+impl BatchArrays {
+    /// The rows of `x` (`[tokens, ..]`) that need logits; `None` if no row does.
+    pub fn wanted_rows(&self, x: &Array) -> Option<Array> {
+        match &self.rows {
+            Rows::None => None,
+            Rows::All => Some(x.clone()),
+            Rows::These(rows) => Some(x.gather(rows)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KvPool, LayerKv};
+    use lazuli_core::{Buffer, DType, Runtime};
+
+    #[test]
+    fn runs_become_flat_lists() {
+        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1 }];
+        let pool = KvPool::new(KvSpec::for_sequences(layers, DType::F16, 2, 190), Buffer::zeroed).unwrap();
+        let (mut a, mut b) = (pool.sequence(), pool.sequence());
+        a.grow(64).unwrap();
+        b.grow(2).unwrap();
+        a.grow(1).unwrap();
+        let mut batch = Batch::new(pool.spec());
+        assert_eq!(batch.push(&b, 0, &[7, 8], Logits::Last), 0..1);
+        assert_eq!(batch.push(&a, 64, &[9], Logits::All), 1..2);
+        assert_eq!((batch.len(), batch.rows()), (3, 2));
+        let arrays = batch.arrays();
+        let ints = |a: &Array| a.as_slice::<i32>().unwrap().to_vec();
+        assert_eq!(ints(&arrays.tokens), [7, 8, 9]);
+        assert_eq!(ints(&arrays.positions), [0, 1, 64]);
+        assert_eq!(ints(&arrays.sequence), [0, 0, 1]);
+        assert_eq!(ints(&arrays.slots), [64, 65, 128]);
+        assert_eq!(arrays.page_table.shape()[..], [2, 3]);
+        assert_eq!(ints(&arrays.page_table), [1, -1, -1, 0, 2, -1]);
+        let rows = arrays.wanted_rows(&Array::from_slice(&[0.5f32, 1.5, 2.5], [3, 1])).unwrap();
+        Runtime::reference().eval(&[&rows]).unwrap();
+        assert_eq!(rows.as_slice::<f32>().unwrap(), [1.5, 2.5]);
+    }
+
+    #[test]
+    fn no_rows_and_all_rows_need_no_gather() {
+        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1 }];
+        let pool = KvPool::new(KvSpec::for_sequences(layers, DType::F16, 1, 64), Buffer::zeroed).unwrap();
+        let mut a = pool.sequence();
+        a.grow(2).unwrap();
+        let x = Array::from_slice(&[1.0f32, 2.0], [2, 1]);
+        let rows = |logits| {
+            let mut batch = Batch::new(pool.spec());
+            batch.push(&a, 0, &[1, 2], logits);
+            batch.arrays().wanted_rows(&x)
+        };
+        assert!(rows(Logits::None).is_none());
+        assert!(rows(Logits::All).unwrap().is_evaluated());
+    }
+}

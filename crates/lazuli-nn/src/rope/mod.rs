@@ -1,0 +1,157 @@
+//! [`Rope`]: rotary position embedding, from a model's settings to the tables that all its layers share.
+//!
+//! `frequencies` turns settings into one angle per position and pair; this file turns positions into tables,
+//! once per forward pass, and rotates with them.
+
+mod frequencies;
+
+use lazuli_core::fused::RopeStyle;
+use lazuli_core::{Array, DType};
+
+/// What rotates, and by how much.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RopeConfig {
+    /// The base of the geometric series of angles.
+    pub theta: f32,
+    /// Elements of a head that rotate, from the first on; the rest stays.
+    pub rotated: usize,
+    /// How elements pair up.
+    pub style: RopeStyle,
+    /// How the angles change for contexts longer than the model was first trained for.
+    pub scaling: RopeScaling,
+}
+
+/// The ways to stretch positions.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RopeScaling {
+    /// Positions as they are.
+    None,
+    /// All positions divided by a factor (Chen et al., 2023).
+    Linear {
+        /// The factor.
+        factor: f32,
+    },
+    /// Long wavelengths divided by a factor, short ones kept, a ramp between (Llama 3.1).
+    Llama3 {
+        /// The factor.
+        factor: f32,
+        /// Turns within the original context below which a wavelength is long.
+        low_freq_factor: f32,
+        /// Turns within the original context above which a wavelength is short.
+        high_freq_factor: f32,
+        /// The original context.
+        original_context: usize,
+    },
+    /// YaRN (Peng et al., 2023).
+    Yarn(Yarn),
+    /// Each pair's angle divided by a factor of its own, `[rotated / 2]`.
+    Factors(Vec<f32>),
+}
+
+/// YaRN: pairs that turn often are kept, pairs that turn seldom are divided by a factor, a ramp between; and
+/// queries and keys grow a little.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Yarn {
+    /// The factor.
+    pub factor: f32,
+    /// The context the model was first trained for.
+    pub original_context: usize,
+    /// Turns within it above which a pair is kept.
+    pub beta_fast: f32,
+    /// Turns within it below which a pair is fully divided.
+    pub beta_slow: f32,
+    /// Factor of rotated elements; [`Yarn::default_attention_factor`] unless the model says otherwise.
+    pub attention_factor: f32,
+    /// Whether the ramp starts and ends at whole pairs.
+    pub ramp: YarnRamp,
+}
+
+/// Where YaRN's ramp may start and end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum YarnRamp {
+    /// At whole pairs, rounded outwards.
+    Whole,
+    /// Anywhere.
+    Exact,
+}
+
+impl Yarn {
+    /// `0.1 ln(factor) + 1`, the paper's recommendation; 1 for factors up to 1.
+    pub fn default_attention_factor(factor: f32) -> f32 {
+        if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 }
+    }
+}
+
+/// Rotary position embedding of one kind of layers.
+#[derive(Debug, Clone)]
+pub struct Rope {
+    /// Radians per position of each pair, f32 `[rotated / 2]`.
+    frequencies: Array,
+    /// Factor of the rotated elements.
+    magnitude: f32,
+    style: RopeStyle,
+}
+
+impl Rope {
+    /// Computes the angles that `config` means.
+    pub fn new(config: &RopeConfig) -> Self {
+        let frequencies = frequencies::frequencies(config);
+        let pairs = frequencies.len();
+        let magnitude =
+            if let RopeScaling::Yarn(yarn) = &config.scaling { yarn.attention_factor } else { 1.0 };
+        Self { frequencies: Array::from_vec(frequencies, [pairs]), magnitude, style: config.style }
+    }
+
+    /// The rotations of tokens at `positions` (i32 `[tokens]`): call once per forward pass.
+    #[track_caller]
+    pub fn tables(&self, positions: &Array) -> RopeTables {
+        // Angles are products in f32, as the reference implementations compute them.
+        let angles = positions.cast(DType::F32).expand_dims(-1) * &self.frequencies; // [tokens, rotated / 2]
+        let scaled = |table: Array| if self.magnitude == 1.0 { table } else { table * self.magnitude };
+        RopeTables { cos: scaled(angles.cos()), sin: scaled(angles.sin()), style: self.style }
+    }
+}
+
+/// The rotations of one batch's tokens, shared by layers and heads.
+#[derive(Debug, Clone)]
+pub struct RopeTables {
+    cos: Array,
+    sin: Array,
+    style: RopeStyle,
+}
+
+impl RopeTables {
+    /// Rotates heads `[tokens, heads, head_dim]`; the result is f32.
+    #[track_caller]
+    pub fn rotate(&self, heads: &Array) -> Array {
+        heads.rope(&self.cos, &self.sin, self.style)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lazuli_core::Runtime;
+
+    #[test]
+    fn tables_are_cosines_and_sines_of_position_times_frequency() {
+        let config =
+            RopeConfig { theta: 100.0, rotated: 4, style: RopeStyle::Halves, scaling: RopeScaling::None };
+        let tables = Rope::new(&config).tables(&Array::from_slice(&[0, 3, 70], [3]));
+        // A head of one pair of ones turns into cosines and sines; the last element is not rotated.
+        let x = Array::from_slice(&[1.0f32, 1.0, 0.0, 0.0, 9.0], [1, 1, 5]).broadcast_to([3, 2, 5]);
+        let y = tables.rotate(&x);
+        Runtime::reference().eval(&[&y]).unwrap();
+        let y = y.as_slice::<f32>().unwrap();
+        for (token, position) in [0.0f64, 3.0, 70.0].into_iter().enumerate() {
+            let (a, b) = (position, position * 0.1);
+            let expected = [a.cos(), b.cos(), a.sin(), b.sin(), 9.0];
+            for head in 0..2 {
+                for (i, expected) in expected.into_iter().enumerate() {
+                    let found = f64::from(y[(token * 2 + head) * 5 + i]);
+                    assert!((found - expected).abs() < 1e-5, "{token} {head} {i}: {found} {expected}");
+                }
+            }
+        }
+    }
+}

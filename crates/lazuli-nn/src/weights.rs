@@ -1,0 +1,109 @@
+//! [`Weights`]: a cursor into the named arrays of a checkpoint.
+//!
+//! Checks shapes and remembers which names were read, so that a loader can refuse a checkpoint with tensors
+//! that nobody used. It does not know where the arrays come from.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lazuli_core::{Array, Shape};
+
+use crate::{Error, Result};
+
+/// A place among a checkpoint's named arrays. Cheap to clone.
+///
+/// ```
+/// # use lazuli_core::Array;
+/// # use lazuli_nn::Weights;
+/// let arrays = [("layers.3.norm.weight".to_string(), Array::from_slice(&[1.0f32, 2.0], [2]))];
+/// let weights = Weights::new(arrays);
+/// let layer = weights.at("layers").at(3);
+/// let norm = layer.get("norm.weight", [2])?;
+/// assert!(layer.optional("norm.bias", [2])?.is_none());
+/// assert!(weights.unused().is_empty());
+/// # Ok::<(), lazuli_nn::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Weights {
+    store: Arc<Store>,
+    prefix: String,
+}
+
+#[derive(Debug)]
+struct Store {
+    arrays: HashMap<String, Array>,
+    unused: Mutex<BTreeSet<String>>,
+}
+
+impl Weights {
+    /// All arrays of a checkpoint by name, at the root.
+    pub fn new(arrays: impl IntoIterator<Item = (String, Array)>) -> Self {
+        let arrays: HashMap<String, Array> = arrays.into_iter().collect();
+        let unused = Mutex::new(arrays.keys().cloned().collect());
+        Self { store: Arc::new(Store { arrays, unused }), prefix: String::new() }
+    }
+
+    /// The place below this one that `name` names.
+    pub fn at(&self, name: impl Display) -> Self {
+        Self { store: self.store.clone(), prefix: format!("{}{name}.", self.prefix) }
+    }
+
+    /// The array `name` below this place.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] if there is none, [`Error::TensorShape`] if it has another shape.
+    pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Array> {
+        let expected = shape.into();
+        self.optional(name, expected.clone())?
+            .ok_or_else(|| Error::MissingTensor { name: self.full(name), expected })
+    }
+
+    /// The array `name` below this place, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::TensorShape`] if it has another shape.
+    pub fn optional(&self, name: &str, shape: impl Into<Shape>) -> Result<Option<Array>> {
+        let (name, expected) = (self.full(name), shape.into());
+        let Some(array) = self.store.arrays.get(&name) else { return Ok(None) };
+        if *array.shape() != expected {
+            return Err(Error::TensorShape { name, found: array.shape().clone(), expected });
+        }
+        self.store.unused.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        Ok(Some(array.clone()))
+    }
+
+    /// Whether there is an array `name` below this place. Asking does not count as using it.
+    pub fn contains(&self, name: &str) -> bool {
+        self.store.arrays.contains_key(&self.full(name))
+    }
+
+    /// The names of all arrays (whatever this place is) that nobody has got yet, sorted.
+    pub fn unused(&self) -> Vec<String> {
+        self.store.unused.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_shapes_and_use_are_checked() {
+        let zeros = || Array::from_vec(vec![0.0f32; 6], [2, 3]);
+        let weights = Weights::new([("a.0.w".to_string(), zeros()), ("a.1.w".to_string(), zeros())]);
+        let place = weights.at("a").at(0);
+        let missing = place.get("b", [2]).unwrap_err().to_string();
+        assert_eq!(missing, "tensor `a.0.b` is missing: the architecture needs it, of shape [2]");
+        let wrong = place.get("w", [3, 2]).unwrap_err().to_string();
+        assert_eq!(wrong, "tensor `a.0.w` has shape [2, 3], but the model's settings make it [3, 2]");
+        assert_eq!(weights.unused(), ["a.0.w", "a.1.w"]);
+        place.get("w", [2, 3]).unwrap();
+        assert_eq!(weights.unused(), ["a.1.w"]);
+        assert!(weights.contains("a.1.w") && !weights.contains("a.2.w"));
+    }
+}
