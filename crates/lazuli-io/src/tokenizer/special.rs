@@ -1,8 +1,8 @@
 //! Which tokens end a generation.
 
-use super::vocab::Vocab;
+use super::vocab::{Kind, Vocab};
 
-/// Texts by which published models end a turn, a message or a text.
+/// Texts by which published models end a turn, a message or a text, whatever kind the file gives them.
 const ENDS: &[&str] = &[
     "<|eot_id|>",
     "<|im_end|>",
@@ -13,23 +13,19 @@ const ENDS: &[&str] = &[
     "<|flush|>",
     "<end_of_turn>",
     "<|endoftext|>",
-    "</s>",
     "<|eom_id|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
     "<|end_of_text|>",
     "<end_of_utterance>",
-    "<eos>",
-    "<turn|>",
     "<｜end▁of▁sentence｜>",
     "<|fim_pad|>",
     "<|repo_name|>",
     "<|file_sep|>",
-    "[e~[",
     "<|endofprompt|>",
 ];
+
+/// Texts that end a generation only if the file calls them control tokens: elsewhere they are ordinary text,
+/// such as the HTML tag `</s>`.
+const CONTROL_ENDS: &[&str] = &["</s>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<eos>", "<turn|>", "[e~["];
 
 /// The ids in `named` (from the model's own settings) and those of the known end texts, ascending; they
 /// become control tokens.
@@ -37,6 +33,8 @@ pub(super) fn end_tokens(vocab: &mut Vocab, named: impl IntoIterator<Item = u32>
     let find = |vocab: &Vocab, text: &str| vocab.find(text.as_bytes());
     let mut ends: Vec<u32> = named.into_iter().filter(|&id| (id as usize) < vocab.len()).collect();
     ends.extend(ENDS.iter().filter_map(|text| find(vocab, text)));
+    let control = CONTROL_ENDS.iter().filter_map(|text| find(vocab, text));
+    ends.extend(control.filter(|&id| vocab.kind(id) == Kind::Control));
     // Harmony-style vocabularies end a message, but not the answer, with `<|end|>`.
     let calls = ["<|call|>", "<|calls|>"].iter().any(|text| find(vocab, text).is_some());
     let returns = ["<|return|>", "<|flush|>"].iter().any(|text| find(vocab, text).is_some());
