@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use lazuli_core::Buffer;
 use serde_json::Value;
 
+use crate::array::buffer;
 use crate::error::{Error, Result};
 use crate::gguf::{self, Metadata};
 use crate::json::read_json;
@@ -22,6 +24,8 @@ pub enum Kind {
     Gguf(Metadata),
     /// The parsed `config.json` of a Hugging Face (or MLX) folder; names as its model code has them.
     HuggingFace(Value),
+    /// Nothing: tensors alone, as in a file of reference results.
+    Tensors,
 }
 
 /// A model's files, mapped, and what they say about themselves.
@@ -32,6 +36,8 @@ pub struct Checkpoint {
     files: Vec<MappedFile>,
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
+    /// The files again, as memory that arrays can share.
+    buffers: Vec<Buffer>,
 }
 
 impl Checkpoint {
@@ -52,6 +58,16 @@ impl Checkpoint {
             return Err(Error::NotACheckpoint { path: path.to_owned(), found });
         }
         Self::open_gguf(path)
+    }
+
+    /// Opens one safetensors file for its tensors alone.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn open_tensors(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let (files, tensors) = safetensors::open_single(path)?;
+        Ok(Self::new(path, Kind::Tensors, files, tensors))
     }
 
     fn open_gguf(path: &Path) -> Result<Self> {
@@ -82,7 +98,8 @@ impl Checkpoint {
 
     fn new(path: &Path, kind: Kind, files: Vec<MappedFile>, tensors: Vec<TensorInfo>) -> Self {
         let index = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        Self { path: path.to_owned(), kind, files, tensors, index }
+        let buffers = files.iter().map(buffer).collect();
+        Self { path: path.to_owned(), kind, files, tensors, index, buffers }
     }
 
     /// The path it was opened from.
@@ -99,7 +116,7 @@ impl Checkpoint {
     pub fn metadata(&self) -> Option<&Metadata> {
         match &self.kind {
             Kind::Gguf(metadata) => Some(metadata),
-            Kind::HuggingFace(_) => None,
+            _ => None,
         }
     }
 
@@ -107,7 +124,7 @@ impl Checkpoint {
     pub fn config(&self) -> Option<&Value> {
         match &self.kind {
             Kind::HuggingFace(config) => Some(config),
-            Kind::Gguf(_) => None,
+            _ => None,
         }
     }
 
@@ -133,6 +150,11 @@ impl Checkpoint {
     /// The mapped files that hold the tensors.
     pub fn files(&self) -> &[MappedFile] {
         &self.files
+    }
+
+    /// The files as buffers, in the same order: what the arrays are views of.
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
     }
 
     /// Stored bytes of all tensors.

@@ -62,6 +62,22 @@ pub enum Error {
         /// What is wrong with it.
         fault: TensorFault,
     },
+    /// There is no tensor of this name.
+    #[error("{} has no tensor `{tensor}`", path.display())]
+    MissingTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name looked for.
+        tensor: String,
+    },
+    /// A tensor does not make an array.
+    #[error("tensor `{tensor}`: {source}")]
+    Array {
+        /// The tensor.
+        tensor: String,
+        /// What does not fit.
+        source: lazuli_core::Error,
+    },
     /// A metadata key is missing or holds something else than its meaning needs.
     #[error("{}: metadata key `{key}`: {what}", path.display())]
     Metadata {

@@ -5,6 +5,7 @@
 //! treat them as hostile: a malformed file is an [`Error`] that names file, tensor and offset.
 #![deny(unsafe_code)] // `mmap` alone is excepted.
 
+mod array;
 mod checkpoint;
 mod error;
 pub mod gguf;

@@ -7,7 +7,7 @@ mod header;
 mod shards;
 mod write;
 
-pub(crate) use shards::open_folder;
+pub(crate) use shards::{open_folder, open_single};
 pub use write::{Element, SafetensorsBody, SafetensorsWriter};
 
 use std::collections::HashSet;
