@@ -170,7 +170,6 @@ impl Array {
     ///
     /// # Errors
     /// If the array was not evaluated, holds another type, or is a strided or misaligned view.
-    #[allow(unsafe_code)]
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
         let view = self.view()?;
         if T::DTYPE != self.dtype() && !(T::DTYPE == DType::U8 && self.dtype() == DType::Bool) {
@@ -182,11 +181,10 @@ impl Array {
         let plane = &view.planes[0];
         let start = plane.offset + view.layout.offset * size_of::<T>();
         let bytes = &plane.buffer.as_bytes()[start..][..self.shape().elements() * size_of::<T>()];
-        // SAFETY: every bit pattern is a valid `Element`; the middle part is aligned and inside `bytes`.
-        let (before, values, after) = unsafe { bytes.align_to::<T>() };
-        if !before.is_empty() || !after.is_empty() {
+        let values = crate::buffer::cast_slice(bytes);
+        let Some(values) = values else {
             return Err(Error::Strided { shape: self.shape().clone() });
-        }
+        };
         Ok(values)
     }
 

@@ -194,6 +194,14 @@ impl Drop for Region {
     }
 }
 
+/// Bytes as elements, if they are aligned for those and hold a whole number of them.
+pub(crate) fn cast_slice<T: crate::Element>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: `Element` is sealed, and every bit pattern is a valid value of each of its types; the middle part is
+    // aligned and inside `bytes`.
+    let (before, values, after) = unsafe { bytes.align_to::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(values)
+}
+
 /// Memory that results of earlier evaluations gave back: a decode loop asks for the same sizes each step.
 #[derive(Clone, Default)]
 pub struct Recycler(Arc<Shelf>);

@@ -1,2 +1,37 @@
-//! Placeholder: this room is being built.
+//! What the other crates test with: random inputs, a table of operation cases, tolerances, the fixtures.
+//!
+//! [`conformance!`] runs every case on a backend and compares it with the reference interpreter. A dev-dependency
+//! only; nothing here ships.
 #![forbid(unsafe_code)]
+
+mod cases;
+mod compare;
+pub mod fixtures;
+mod random;
+
+pub use cases::{Case, cases};
+pub use compare::{Mismatch, check_case, difference};
+pub use random::Random;
+
+/// Makes a test that runs all cases on each of the named runtimes:
+/// `conformance!(name, || -> impl Iterator<Item = (String, Runtime)>)`.
+#[macro_export]
+macro_rules! conformance {
+    ($name:ident, $runtimes:expr) => {
+        #[test]
+        fn $name() {
+            let mut failures = Vec::new();
+            let mut checked = 0;
+            for (label, runtime) in $runtimes {
+                for case in $crate::cases() {
+                    checked += 1;
+                    if let Err(why) = $crate::check_case(&case, &runtime) {
+                        failures.push(format!("{label}: {}: {why}", case.name));
+                    }
+                }
+            }
+            assert!(checked > 0, "no runtime was checked");
+            assert!(failures.is_empty(), "{} of {checked} cases:\n{}", failures.len(), failures.join("\n"));
+        }
+    };
+}

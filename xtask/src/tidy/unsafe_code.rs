@@ -10,7 +10,7 @@ use crate::source::{Rust, SourceFile, words};
 /// Crates, and the beginnings of the paths below them where `unsafe` may stand.
 const PLACES: &[(&str, &[&str])] = &[
     ("lazuli-core", &["src/buffer"]),
-    ("lazuli-cpu", &["src/simd", "src/kernel", "src/pool", "tests/", "benches/"]),
+    ("lazuli-cpu", &["src/simd", "src/kernel", "src/pool", "src/exec/task", "tests/", "benches/"]),
     ("lazuli-io", &["src/mmap"]),
 ];
 const DRIVERS: &[&str] = &["lazuli-metal", "lazuli-cuda"];

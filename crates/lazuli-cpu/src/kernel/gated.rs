@@ -2,19 +2,10 @@
 
 use std::ops::Range;
 
+pub use lazuli_core::fused::Activation;
+
 use super::math::gelu;
 use crate::simd::{Level, Simd, math, stamp};
-
-/// The function that a gate goes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// `x * sigmoid(x)`.
-    Silu,
-    /// GELU by the error function.
-    Gelu,
-    /// GELU by its tanh approximation.
-    GeluTanh,
-}
 
 /// `out[r, c] = act(gate[r, c]) * up[r, c]`.
 ///

@@ -14,6 +14,7 @@ pub mod kv_write;
 mod math;
 pub mod matmul_float;
 pub mod norm;
+pub mod plain;
 pub mod rope;
 pub mod softmax;
 

@@ -2,16 +2,9 @@
 
 use std::ops::Range;
 
-use crate::simd::{Level, Simd, stamp};
+pub use lazuli_core::fused::RopeStyle;
 
-/// Which elements form a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RopeStyle {
-    /// `(i, i + rot_dim / 2)`: NeoX, Llama in the Hugging Face order.
-    Halves,
-    /// `(2 i, 2 i + 1)`: GPT-J, Llama in the order of GGUF's `NORM`.
-    Interleaved,
-}
+use crate::simd::{Level, Simd, stamp};
 
 /// Rotates `x [tokens, heads, head_dim]`; elements from `rot_dim` on are copied.
 #[derive(Debug, Clone, Copy)]

@@ -21,6 +21,8 @@ pub struct PackedRows<'a> {
     planes: &'a [&'a [u8]],
     rows: usize,
     cols: usize,
+    /// The row of the planes that is row 0 here.
+    first: usize,
 }
 
 impl<'a> PackedRows<'a> {
@@ -33,7 +35,12 @@ impl<'a> PackedRows<'a> {
             // The format's own checks, by way of a decode of the last row.
             format.decode_row(planes, rows, cols, rows - 1, &mut vec![0.0; cols])?;
         }
-        Ok(Self { format, planes, rows, cols })
+        Ok(Self { format, planes, rows, cols, first: 0 })
+    }
+
+    /// The weights from row `first` of these on.
+    pub fn from_row(self, first: usize) -> Self {
+        Self { first: self.first + first, ..self }
     }
 
     /// The granule of such weights, which decides how much scratch memory a product needs.
@@ -48,6 +55,7 @@ impl RowSource for PackedRows<'_> {
     }
 
     fn decode(&self, row: usize, start: usize, out: &mut [f32]) {
+        let row = self.first + row;
         let done = if let Some(bytes) = self.format.block_bytes() {
             let block = (row * self.cols + start) / self.format.block_len();
             let piece = &self.planes[0][block * bytes..];

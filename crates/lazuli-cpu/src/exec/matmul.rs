@@ -1,0 +1,110 @@
+//! Matrix products: which kernel takes which weights, and who packs the activations.
+
+use lazuli_core::plan::{Operand, Step};
+use lazuli_core::{DType, Layout, Shape};
+
+use super::compile::{Stage, Wave, element};
+use super::task::{Kernel, Loc};
+use crate::kernel::matmul_float::{MatmulFloat, PackedRows, StridedMatmul};
+
+/// Which activations a wave has packed: products of one input share them, whatever their formats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PackKey {
+    value: usize,
+    layout: Layout,
+    shape: Shape,
+}
+
+impl PackKey {
+    pub fn of(operand: &Operand) -> Self {
+        Self { value: operand.value, layout: operand.layout.clone(), shape: operand.shape.clone() }
+    }
+}
+
+impl Wave<'_> {
+    /// `[.., m, k] x [.., k, n]`.
+    pub fn matmul(&mut self, step: &Step) {
+        let (left, right) = (&step.inputs[0], &step.inputs[1]);
+        let along_rows = right.shape.rank() == 2 && (right.layout.strides[0] == 1 || right.shape[0] == 1);
+        match right.dtype {
+            DType::Quant(format) => self.rows_of(left, right, step, format),
+            _ if along_rows => self.float_weights(left, right, step),
+            _ => self.strided(left, right, step),
+        }
+    }
+
+    /// Float weights `[n, k]` with contiguous rows.
+    fn float_weights(&mut self, left: &Operand, right: &Operand, step: &Step) {
+        let [m, n, k] = sizes(left, right);
+        let (x, x_stride) = self.rows_f32(left, k);
+        let threads = self.machine.threads;
+        let kernel = MatmulFloat::new(self.machine.level, [m, n, k], [x_stride, n], threads);
+        self.need_scratch(kernel.scratch_bytes(1));
+        let units = kernel.units();
+        let stride = right.layout.strides[1];
+        let kernel = Kernel::MatmulFloat { kernel, weight: element(right.dtype), stride };
+        self.push(Stage::Main, kernel, &[x, Loc::of(right)], Loc::of(&step.output), (units, 1));
+    }
+
+    /// Packed weights decoded to f32 rows: the exact precision, and formats without a kernel of their own.
+    fn rows_of(&mut self, left: &Operand, right: &Operand, step: &Step, format: lazuli_quant::Format) {
+        let [m, n, k] = sizes(left, right);
+        let (x, x_stride) = self.rows_f32(left, k);
+        let threads = self.machine.threads;
+        let kernel = MatmulFloat::new(self.machine.level, [m, n, k], [x_stride, n], threads);
+        self.need_scratch(kernel.scratch_bytes(PackedRows::granule_of(format, k)));
+        let units = kernel.units();
+        let kernel = Kernel::MatmulRows { kernel, format, rows: n, cols: k };
+        self.push(Stage::Main, kernel, &[x, Loc::of(right)], Loc::of(&step.output), (units, 1));
+    }
+
+    /// Two arrays with any strides.
+    fn strided(&mut self, left: &Operand, right: &Operand, step: &Step) {
+        let rank = left.shape.rank();
+        let (m, k, n) = (left.shape[rank - 2], left.shape[rank - 1], step.output.shape.last_dim());
+        let (a, a_layout) = self.strided_f32(left);
+        let (b, b_layout) = self.strided_f32(right);
+        let last_two = |layout: &Layout| {
+            let s = &layout.strides;
+            [s[s.len() - 2] as isize, s[s.len() - 1] as isize]
+        };
+        let batch = Shape::from(&left.shape[..rank - 2]);
+        let offsets = |layout: &Layout, shared: bool| {
+            let mut all = Vec::with_capacity(batch.elements());
+            let strides = if shared {
+                (0..batch.rank()).map(|_| 0).collect()
+            } else {
+                layout.strides[..rank - 2].into()
+            };
+            (Layout { offset: 0, strides }).for_each(&batch, |at| all.push(at as isize));
+            all
+        };
+        let starts = offsets(&a_layout, false).into_iter().zip(offsets(&b_layout, right.shape.rank() == 2));
+        let (level, threads) = (self.machine.level, self.machine.threads);
+        let (a_strides, b_strides) = (last_two(&a_layout), last_two(&b_layout));
+        let kernel = StridedMatmul::new(level, [m, n, k], a_strides, b_strides, starts.collect(), threads);
+        self.need_scratch(kernel.scratch_bytes());
+        let units = kernel.units();
+        self.push(Stage::Main, Kernel::MatmulStrided(kernel), &[a, b], Loc::of(&step.output), (units, 1));
+    }
+
+    fn strided_f32(&mut self, operand: &Operand) -> (Loc, Layout) {
+        if operand.dtype == DType::F32 {
+            (Loc::of(operand), operand.layout.clone())
+        } else {
+            (self.dense_f32(operand), Layout::contiguous(&operand.shape))
+        }
+    }
+
+    /// `[.., k]` as f32 rows, and the elements from one to the next.
+    fn rows_f32(&mut self, left: &Operand, k: usize) -> (Loc, usize) {
+        let strides = &left.layout.strides;
+        let plain_rows = left.shape.rank() == 2 && left.dtype == DType::F32 && strides[1] == 1;
+        if plain_rows { (Loc::of(left), strides[0]) } else { (self.dense_f32(left), k) }
+    }
+}
+
+/// `[m, n, k]` of a product with a weight matrix, all outer axes of the left side taken as rows.
+fn sizes(left: &Operand, right: &Operand) -> [usize; 3] {
+    [left.shape.rows(), right.shape[1], right.shape[0]]
+}

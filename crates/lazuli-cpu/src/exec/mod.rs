@@ -1,0 +1,173 @@
+//! The executor: a compiled plan, and the workers that walk it together.
+//!
+//! A plan's waves become *phases* of independent tasks with a barrier after each. `compile` chooses kernels and
+//! adds phases for what they need (dense copies, packed activations, second halves of attention); `task` runs a
+//! piece of one. No thread is started and no memory allocated while a plan runs.
+
+#![allow(dead_code)] // Packed products and attention are bound next.
+
+mod attention;
+mod compile;
+mod elementwise;
+mod matmul;
+#[allow(unsafe_code)]
+mod task;
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use lazuli_core::plan::Plan;
+use lazuli_core::{Array, Backend, Bindings, Buffer, Error, Fused, Op, Program, Result, Ticket};
+
+use crate::pool::Pool;
+use crate::simd::Level;
+
+use task::{Memory, Task};
+
+/// How packed weights are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Activations are rounded to int8 in small groups, products are integer: the speed of memory.
+    #[default]
+    Fast,
+    /// Weights are decoded to f32 and everything is computed in f32: for verification.
+    Exact,
+}
+
+/// The CPU backend.
+pub struct Cpu {
+    machine: Machine,
+    /// Where asynchronous programs queue; the thread behind it starts with the first of them.
+    queue: Mutex<Option<mpsc::Sender<Submitted>>>,
+}
+
+/// What compiled programs share: the vector level, the precision and the workers.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    pub level: Level,
+    pub precision: Precision,
+    pub threads: usize,
+    pool: Arc<Mutex<Pool>>,
+}
+
+struct Submitted {
+    program: Arc<dyn Program>,
+    bindings: Bindings,
+    ticket: Ticket,
+}
+
+impl Cpu {
+    /// A backend with `threads` workers on vectors of `level`.
+    ///
+    /// # Errors
+    /// The operating system's error when a thread cannot be started.
+    pub fn new(level: Level, precision: Precision, threads: usize) -> std::io::Result<Self> {
+        let pool = Pool::new(threads)?;
+        let machine = Machine { level, precision, threads: pool.threads(), pool: Arc::new(Mutex::new(pool)) };
+        Ok(Self { machine, queue: Mutex::new(None) })
+    }
+
+    /// How many workers there are.
+    pub fn threads(&self) -> usize {
+        self.machine.threads
+    }
+
+    /// The vector level.
+    pub fn level(&self) -> Level {
+        self.machine.level
+    }
+
+    /// Runs `job` on all workers, for measurements that must use the same threads as the kernels.
+    pub fn on_all_workers<F: Fn(crate::pool::Worker<'_>) + Sync>(&self, job: F) {
+        self.machine.pool.lock().unwrap_or_else(PoisonError::into_inner).run(job);
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn supports(&self, op: &Op, _inputs: &[&Array]) -> bool {
+        !matches!(op, Op::Fused(Fused::PagedAttention(_)))
+    }
+
+    fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Program>> {
+        let compiled = compile::compile(&self.machine, &plan)?;
+        let scratch = compiled.worker_scratch.next_multiple_of(4096);
+        let workspace = Buffer::zeroed(compiled.workspace + scratch * self.machine.threads)?;
+        Ok(Arc::new(Compiled {
+            machine: self.machine.clone(),
+            plan,
+            phases: compiled.tasks,
+            scratch,
+            scratch_start: compiled.workspace,
+            workspace,
+        }))
+    }
+
+    fn submit(&self, program: &Arc<dyn Program>, bindings: Bindings) -> Ticket {
+        let ticket = Ticket::pending();
+        let submitted = Submitted { program: program.clone(), bindings, ticket: ticket.clone() };
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = queue.get_or_insert_with(start_driver);
+        if let Err(mpsc::SendError(back)) = sender.send(submitted) {
+            // The thread could not be started or has ended: run it here, which is slower but the same.
+            ticket.finish(back.program.run(&back.bindings));
+        }
+        ticket
+    }
+}
+
+/// Starts the thread that plays worker 0 for asynchronous programs. It ends when the backend goes.
+fn start_driver() -> mpsc::Sender<Submitted> {
+    let (sender, receiver) = mpsc::channel::<Submitted>();
+    let drive = move || {
+        for Submitted { program, bindings, ticket } in receiver {
+            let result = program.run(&bindings);
+            // Memory is given back before the result is announced, so that the next plan may write over it.
+            drop(bindings);
+            ticket.finish(result);
+        }
+    };
+    // A thread that cannot be started shows as a closed channel, which `submit` handles.
+    let _ = std::thread::Builder::new().name("lazuli-cpu-driver".into()).spawn(drive);
+    sender
+}
+
+/// A plan with its kernels and their memory.
+struct Compiled {
+    machine: Machine,
+    plan: Arc<Plan>,
+    phases: Vec<Vec<Task>>,
+    /// Packed activations and the like, then each worker's scratch.
+    workspace: Buffer,
+    scratch_start: usize,
+    scratch: usize,
+}
+
+impl Program for Compiled {
+    fn run(&self, bindings: &Bindings) -> Result<()> {
+        let memory = Memory::bind(&self.plan, bindings, &self.workspace);
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        let mut pool = self.machine.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.run(|worker| {
+            let scratch = self.scratch_start + worker.index * self.scratch;
+            let scratch = memory.workspace(scratch, self.scratch);
+            for phase in &self.phases {
+                for task in phase {
+                    worker.for_each_chunk(task.chunks(), |chunk| {
+                        if let Err(error) = task.run(chunk, &memory, scratch) {
+                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        }
+                    });
+                }
+                worker.barrier();
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn workspace_bytes(&self) -> usize {
+        self.workspace.len()
+    }
+}
