@@ -1,2 +1,4 @@
 //! Lazuli as one library.
 #![forbid(unsafe_code)]
+
+pub mod store;

@@ -1,7 +1,9 @@
 //! What a command is given: the global options, stdout, stderr and the Ctrl-C flag.
 
+use super::bars::Bars;
 use super::ui::Ui;
 use super::{Failure, Global};
+use lazuli::store::{FetchPolicy, ModelRef, Resolved, Store};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +14,7 @@ pub struct Context {
     global: Global,
     out: Out,
     ui: Ui,
-    interrupt: OnceLock<Interrupt>,
+    interrupt: Arc<OnceLock<Interrupt>>,
 }
 
 impl Context {
@@ -21,7 +23,7 @@ impl Context {
             global,
             out: Out::default(),
             ui: Ui::new(global.quiet || global.json),
-            interrupt: OnceLock::new(),
+            interrupt: Arc::default(),
         }
     }
 
@@ -36,13 +38,30 @@ impl Context {
     }
 
     /// Stderr, for progress and remarks.
-    pub fn ui(&self) -> &Ui {
-        &self.ui
+    pub fn ui(&self) -> Ui {
+        self.ui
     }
 
     /// The Ctrl-C flag; the handler is installed by the first call. A command that never asks dies by the signal.
     pub fn interrupt(&self) -> Interrupt {
         self.interrupt.get_or_init(Interrupt::install).clone()
+    }
+
+    /// The store that the environment describes, which shows what it fetches and stops at Ctrl-C.
+    pub fn store(&self) -> Result<Store, Failure> {
+        let interrupt = Arc::clone(&self.interrupt);
+        let stopped = move || interrupt.get_or_init(Interrupt::install).is_set();
+        Ok(Store::from_env()?.with_progress(Box::new(Bars::new(self.ui, stopped))))
+    }
+
+    /// The model that a command line names, or the default one, fetched if it is not here.
+    pub fn model(&self, reference: Option<&str>) -> Result<Resolved, Failure> {
+        let store = self.store()?;
+        let model = match reference {
+            Some(text) => ModelRef::parse(text)?,
+            None => store.default_model()?,
+        };
+        Ok(store.resolve(&model, FetchPolicy::IfMissing)?)
     }
 
     /// Prints a value as one line of JSON.

