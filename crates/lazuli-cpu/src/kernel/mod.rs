@@ -4,6 +4,7 @@
 //! its units of work and raw pointers. Units are independent: their results are the same bits however they are
 //! divided among workers. Kernels start no threads, allocate nothing and know nothing of arrays or plans.
 
+pub mod attention;
 pub mod copy;
 pub mod element;
 pub mod elementwise;

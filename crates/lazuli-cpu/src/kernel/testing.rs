@@ -24,6 +24,10 @@ impl Random {
         self.0
     }
 
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() >> 20) as usize % bound
+    }
+
     /// Uniform in `-1..1`.
     pub(crate) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
