@@ -16,6 +16,7 @@ mod math;
 pub mod matmul_float;
 pub mod norm;
 pub mod plain;
+pub mod quant;
 pub mod rope;
 pub mod softmax;
 

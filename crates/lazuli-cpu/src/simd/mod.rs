@@ -4,8 +4,7 @@
 //! [`math`] the functions built on it. [`stamp!`] compiles a generic kernel for every level and makes one entry
 //! point that picks by [`Level`]. Nothing depends on the `target-cpu` that the compiler was given.
 
-#![allow(unused_macros, unused_imports)] // The first kernels land next.
-
+mod dot;
 mod float;
 mod level;
 pub mod math;
@@ -25,6 +24,7 @@ mod tests;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+pub use dot::Dot;
 pub use float::{MAX_LANES, Simd};
 pub use level::{Isa, Level, LevelError};
 #[cfg(target_arch = "aarch64")]

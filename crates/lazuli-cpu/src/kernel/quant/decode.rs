@@ -1,0 +1,195 @@
+//! Few rows of activations: weights are read once, in the file's own layout, ahead of one prefetch stream.
+
+use super::acts::{Activations, Row};
+use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
+use crate::simd::Dot;
+use std::ops::Range;
+
+/// How far the prefetch stream runs ahead of the weights in use.
+const AHEAD: usize = 6 * 1024;
+/// A cache line.
+const LINE: usize = 64;
+
+/// A range of weight rows to multiply with at most [`super::acts::FEW`] rows of activations.
+pub(super) struct Job {
+    /// Row 0 of the weights.
+    pub weights: *const u8,
+    /// Bytes of one row.
+    pub row_bytes: usize,
+    /// The activations' shape.
+    pub shape: Activations,
+    /// The activations, in the row-by-row layout.
+    pub acts: *const u8,
+    /// Weight rows to go through.
+    pub rows: Range<usize>,
+    /// Output `[m, n]`.
+    pub out: *mut f32,
+    /// Values between two rows of the output.
+    pub stride: usize,
+    /// What will be read after these rows' end, to run the prefetch stream on into; null if nothing.
+    pub next: *const u8,
+}
+
+/// One linear stream of prefetches that crosses from the end of these rows into what is read next.
+struct Stream {
+    at: usize,
+    end: usize,
+    jump: usize,
+}
+
+impl Stream {
+    #[inline(always)]
+    fn new(start: *const u8, end: *const u8, next: *const u8) -> Self {
+        let jump = if next.is_null() { 0 } else { (next as usize).wrapping_sub(end as usize) };
+        Self { at: start as usize & !(LINE - 1), end: end as usize, jump }
+    }
+
+    /// Asks for every line below `to`.
+    #[inline(always)]
+    fn run_to<S: Dot>(&mut self, s: S, to: usize) {
+        while self.at < to {
+            let line = if self.at < self.end { self.at } else { self.at.wrapping_add(self.jump) };
+            s.prefetch(line as *const u8);
+            self.at += LINE;
+        }
+    }
+}
+
+/// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
+type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
+
+/// Adds the products of 256 weights of each of `R` rows with `M` rows of activations.
+#[inline(always)]
+unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
+    s: S,
+    weights: [Octet; R],
+    acts: &[Row; M],
+    at: usize,
+    sums: &mut [[Sum<S>; M]; R],
+) {
+    // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
+    unsafe {
+        let scales = weights.map(|o| acts.map(|row| F::scales(s, o, s.eight(row.scales.add(at / GROUP)))));
+        chunk::<S, F, R, M, 0>(s, weights, acts, at, &scales, sums);
+        chunk::<S, F, R, M, 1>(s, weights, acts, at, &scales, sums);
+        chunk::<S, F, R, M, 2>(s, weights, acts, at, &scales, sums);
+        chunk::<S, F, R, M, 3>(s, weights, acts, at, &scales, sums);
+        if F::MINS {
+            for r in 0..R {
+                let mins = F::mins(s, weights[r]);
+                for m in 0..M {
+                    let group_sums = s.eight(acts[m].sums.add(at / GROUP));
+                    sums[r][m].1 = s.eight_fma(mins, group_sums, sums[r][m].1);
+                }
+            }
+        }
+    }
+}
+
+/// Codes `64 C .. 64 C + 64` of an octet.
+#[inline(always)]
+unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usize>(
+    s: S,
+    weights: [Octet; R],
+    acts: &[Row; M],
+    at: usize,
+    scales: &[[F::Scales<S>; M]; R],
+    sums: &mut [[Sum<S>; M]; R],
+) {
+    // SAFETY: as for `octet`.
+    unsafe {
+        let a = acts.map(|row| s.bytes(row.codes.add(at + 64 * C)));
+        let start = a.map(|a| {
+            if F::SIGNED {
+                s.signed_start(a)
+            } else if F::OFFSET > 0 {
+                s.offset_sums(F::OFFSET, a)
+            } else {
+                s.no_sums()
+            }
+        });
+        for r in 0..R {
+            let w = F::codes::<S, C>(s, weights[r]);
+            for m in 0..M {
+                let dot = if F::SIGNED {
+                    s.dot_signed(start[m], w, a[m])
+                } else {
+                    s.dot_unsigned(start[m], w, a[m])
+                };
+                sums[r][m].0 = F::fold::<S, C>(s, sums[r][m].0, dot, scales[r][m]);
+            }
+        }
+    }
+}
+
+/// `R` neighbouring weight rows from row `n` on; past the last row it is repeated, and not written again.
+#[inline(always)]
+unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
+    s: S,
+    job: &Job,
+    n: usize,
+    acts: &[Row; M],
+    stream: &mut Stream,
+    ends: &mut [Remainder; R],
+) {
+    let k = job.shape.k;
+    let exist = job.rows.end - n;
+    // SAFETY: the job's rows exist, whole rows of `k` weights.
+    unsafe {
+        let first = job.weights.add(n * job.row_bytes);
+        let row = |r: usize| first.add(r.min(exist - 1) * job.row_bytes);
+        let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
+        let mut ahead = first as usize + AHEAD + (R - 1) * job.row_bytes;
+        for at in (0..k).step_by(OCTET) {
+            let offset = at / OCTET * F::OCTET_BYTES;
+            let mut octets: [Octet; R] = std::array::from_fn(|r| Octet(row(r).add(offset)));
+            if F::LEN < OCTET && k - at < OCTET {
+                octets = std::array::from_fn(|r| ends[r].fill(octets[r].0, job.row_bytes - offset));
+            }
+            ahead += R * F::OCTET_BYTES;
+            stream.run_to(s, ahead);
+            octet::<S, F, R, M>(s, octets, acts, at, &mut sums);
+        }
+        for (r, sums) in sums.iter().enumerate().take(exist) {
+            // Tokens past the last repeat it, and are not written either.
+            for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m) {
+                let mut y = s.wide_sum(wide);
+                if F::MINS {
+                    y += s.eight_sum(eight);
+                }
+                job.out.add(m * job.stride + n + r).write(y);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Job) {
+    // SAFETY: the caller's job, handed on row by row.
+    unsafe {
+        let acts: [Row; M] = std::array::from_fn(|m| job.shape.row(job.acts, m.min(job.shape.m - 1)));
+        let row = |n: usize| job.weights.add(n * job.row_bytes);
+        let mut stream = Stream::new(row(job.rows.start), row(job.rows.end), job.next);
+        let mut ends = [Remainder::new(); R];
+        for n in job.rows.clone().step_by(R) {
+            rows::<S, F, R, M>(s, job, n, &acts, &mut stream, &mut ends);
+        }
+    }
+}
+
+/// Multiplies the job's rows.
+///
+/// # Safety
+/// The job's weights must hold its rows, the activations must have been quantised to its shape, which must be of
+/// few rows and at least one, and the output must be valid for writing the columns `rows` of its `m` rows.
+#[inline(always)]
+pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
+    // SAFETY: the caller's.
+    unsafe {
+        match job.shape.m {
+            1 => walk::<S, F, 2, 1>(s, job),
+            2 => walk::<S, F, 1, 2>(s, job),
+            _ => walk::<S, F, 1, 4>(s, job),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The block formats of GGUF as [`Blocks`]: layouts after the document of GGML's quantised types.
+#![allow(clippy::undocumented_unsafe_blocks)]
+// SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
+
+use super::blocks::{Blocks, Octet, coarse, read_u16, read_u32};
+use crate::simd::Dot;
+use half::f16;
+
+/// `d`, then 32 signed bytes.
+pub(super) struct Q8_0;
+/// `d`, then 32 codes of 4 bits: the low nibbles are the first 16.
+pub(super) struct Q4_0;
+/// `d`, `m`, then 32 codes of 4 bits.
+pub(super) struct Q4_1;
+/// `d`, 32 fifth bits, then the low 4 bits of 32 codes.
+pub(super) struct Q5_0;
+/// `d`, `m`, 32 fifth bits, then the low 4 bits of 32 codes.
+pub(super) struct Q5_1;
+/// `d`, `dmin`, 8 scales and mins of 6 bits in 12 bytes, then 256 codes of 4 bits in runs of 32 + 32.
+pub(super) struct Q4K;
+/// As [`Q4K`], with a plane of fifth bits before the nibbles.
+pub(super) struct Q5K;
+/// Low 4 bits and high 2 bits of 256 codes, 16 scales of 8 bits, then `d`.
+pub(super) struct Q6K;
+
+/// Four-bit codes of two neighbouring blocks of 32, `offset` bytes into each.
+#[inline(always)]
+unsafe fn nibbles_of_two<S: Dot, const C: usize>(s: S, o: Octet, bytes: usize, offset: usize) -> S::Bytes {
+    unsafe { s.nibbles_pair(o.at(2 * C * bytes + offset), o.at((2 * C + 1) * bytes + offset)) }
+}
+
+/// The fifth bits of two neighbouring blocks of 32, `offset` bytes into each, as 0 or 16.
+#[inline(always)]
+unsafe fn fifths_of_two<S: Dot, const C: usize>(s: S, o: Octet, bytes: usize, offset: usize) -> S::Bytes {
+    unsafe {
+        let low = read_u32(o.at(2 * C * bytes + offset));
+        let high = read_u32(o.at((2 * C + 1) * bytes + offset));
+        s.spread_bits(u64::from(low) | u64::from(high) << 32, 0x10)
+    }
+}
+
+impl Blocks for Q8_0 {
+    const LEN: usize = 32;
+    const BYTES: usize = 34;
+    const SIGNED: bool = true;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { s.bytes_pair(o.at(2 * C * 34 + 2), o.at((2 * C + 1) * 34 + 2)) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe { s.eight_mul(o.halves(s, 34, 0), by) }
+    }
+}
+
+impl Blocks for Q4_0 {
+    const LEN: usize = 32;
+    const BYTES: usize = 18;
+    const OFFSET: u8 = 8;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { nibbles_of_two::<S, C>(s, o, 18, 2) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe { s.eight_mul(o.halves(s, 18, 0), by) }
+    }
+}
+
+impl Blocks for Q4_1 {
+    const LEN: usize = 32;
+    const BYTES: usize = 20;
+    const MINS: bool = true;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { nibbles_of_two::<S, C>(s, o, 20, 4) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe { s.eight_mul(o.halves(s, 20, 0), by) }
+    }
+    #[inline(always)]
+    unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
+        unsafe { o.halves(s, 20, 2) }
+    }
+}
+
+impl Blocks for Q5_0 {
+    const LEN: usize = 32;
+    const BYTES: usize = 22;
+    const OFFSET: u8 = 16;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { s.or_bytes(nibbles_of_two::<S, C>(s, o, 22, 6), fifths_of_two::<S, C>(s, o, 22, 2)) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe { s.eight_mul(o.halves(s, 22, 0), by) }
+    }
+}
+
+impl Blocks for Q5_1 {
+    const LEN: usize = 32;
+    const BYTES: usize = 24;
+    const MINS: bool = true;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { s.or_bytes(nibbles_of_two::<S, C>(s, o, 24, 8), fifths_of_two::<S, C>(s, o, 24, 4)) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe { s.eight_mul(o.halves(s, 24, 0), by) }
+    }
+    #[inline(always)]
+    unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
+        unsafe { o.halves(s, 24, 2) }
+    }
+}
+
+/// `d` and `dmin` at the head of a K-quant's block.
+#[inline(always)]
+unsafe fn heads(p: *const u8) -> (f32, f32) {
+    unsafe { (f16::from_bits(read_u16(p)).to_f32(), f16::from_bits(read_u16(p.add(2))).to_f32()) }
+}
+
+/// The 6-bit scales of Q4_K and Q5_K, one to a byte: four stand whole in the first word, the other four are
+/// split between the last word's low nibbles and the first word's top bits.
+#[inline(always)]
+unsafe fn six_bit_scales(p: *const u8) -> u64 {
+    unsafe {
+        let (first, last) = (read_u32(p.add(4)), read_u32(p.add(12)));
+        let high = (last & 0x0f0f_0f0f) | (first >> 2 & 0x3030_3030);
+        u64::from(first & 0x3f3f_3f3f) | u64::from(high) << 32
+    }
+}
+
+/// The 6-bit mins, likewise: the second word, the last word's high nibbles and the second word's top bits.
+#[inline(always)]
+unsafe fn six_bit_mins(p: *const u8) -> u64 {
+    unsafe {
+        let (second, last) = (read_u32(p.add(8)), read_u32(p.add(12)));
+        let high = (last >> 4 & 0x0f0f_0f0f) | (second >> 2 & 0x3030_3030);
+        u64::from(second & 0x3f3f_3f3f) | u64::from(high) << 32
+    }
+}
+
+/// What Q4_K and Q5_K share.
+macro_rules! six_bit {
+    () => {
+        const LEN: usize = 256;
+        const MINS: bool = true;
+        coarse!();
+        #[inline(always)]
+        unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+            unsafe {
+                let d = s.eight_splat(heads(o.0).0);
+                s.eight_mul(s.eight_mul(s.eight_u8(six_bit_scales(o.0)), d), by)
+            }
+        }
+        #[inline(always)]
+        unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
+            unsafe { s.eight_mul(s.eight_u8(six_bit_mins(o.0)), s.eight_splat(-heads(o.0).1)) }
+        }
+    };
+}
+
+impl Blocks for Q4K {
+    const BYTES: usize = 144;
+    six_bit!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { s.nibbles(o.at(16 + 32 * C)) }
+    }
+}
+
+impl Blocks for Q5K {
+    const BYTES: usize = 176;
+    six_bit!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            let low = s.nibbles(o.at(48 + 32 * C));
+            // Bit j of a byte is the fifth bit of run j's code: bring bits 2C and 2C + 1 to bit 4.
+            let bits = s.bytes_pair(o.at(16), o.at(16));
+            let fifth = match C {
+                0 => s.shl_mask::<4, 3>(bits, 0x10),
+                1 => s.shl_mask::<2, 1>(bits, 0x10),
+                2 => s.shr_mask::<0, 1>(bits, 0x10),
+                _ => s.shr_mask::<2, 3>(bits, 0x10),
+            };
+            s.or_bytes(low, fifth)
+        }
+    }
+}
+
+impl Blocks for Q6K {
+    const LEN: usize = 256;
+    const BYTES: usize = 210;
+    const OFFSET: u8 = 32;
+    const FINE: bool = true;
+    type Scales<S: Dot> = S::Wide;
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            // Each half of 128: 64 bytes hold codes 0..64 in low nibbles and 64..128 in high ones; 32 bytes hold
+            // the top pairs of bits of codes l, l + 32, l + 64 and l + 96.
+            let low = s.bytes(o.at(64 * (C / 2)));
+            let top = o.at(128 + 32 * (C / 2));
+            let bits = s.bytes_pair(top, top);
+            if C % 2 == 0 {
+                s.or_bytes(s.low_nibbles(low), s.shl_mask::<4, 2>(bits, 0x30))
+            } else {
+                s.or_bytes(s.high_nibbles(low), s.shr_mask::<0, 2>(bits, 0x30))
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
+        unsafe { s.wide_scales(o.at(192), f16::from_bits(read_u16(o.at(208))).to_f32(), by) }
+    }
+    #[inline(always)]
+    fn fold<S: Dot, const C: usize>(s: S, acc: S::Wide, sums: S::Sums, scales: S::Wide) -> S::Wide {
+        s.fold_quads::<C>(acc, sums, scales)
+    }
+    #[inline(always)]
+    unsafe fn store_scales<S: Dot>(s: S, p: *mut f32, scales: S::Wide) {
+        unsafe { s.store_wide(p, scales) }
+    }
+}

@@ -1,0 +1,197 @@
+//! Many rows of activations: one packed panel of weight rows times tile after tile of activations.
+
+use super::acts::{Activations, TILE, Tile};
+use super::blocks::{GROUP, OCTET};
+use super::panel::{NUMBERS, Panel};
+use crate::simd::Dot;
+
+/// Weights of each row that are gone through for all tiles before the next: their panel stays in the L1 cache.
+const DEPTH: usize = 2 * OCTET;
+
+/// What the numbers of a panel are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// 8 scales of 32 weights.
+    Scaled,
+    /// 8 scales of 32 weights and 8 mins.
+    ScaledWithMins,
+    /// 16 scales of 16 weights.
+    Fine,
+}
+
+/// A panel times all activations.
+pub(super) struct Job {
+    /// The panel, of `columns` rows rounded up to whole vectors.
+    pub panel: Panel,
+    /// Weight rows, and so output columns, that count.
+    pub columns: usize,
+    /// What its numbers are.
+    pub kind: Kind,
+    /// The activations' shape.
+    pub shape: Activations,
+    /// The activations, tiled.
+    pub acts: *const u8,
+    /// Where sums wait between two depths: `[tiles][TILE]` rows as long as the panel is wide; unused for one depth.
+    pub waiting: *mut f32,
+    /// The output's first of these columns.
+    pub out: *mut f32,
+    /// Values between two rows of the output.
+    pub stride: usize,
+}
+
+/// `TILE` rows of a result, `V` vectors wide: where sums come from and where they go.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// Rows `from_stride` apart; null for zero.
+    from: *const f32,
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
+    /// Rows and columns to write.
+    rows: usize,
+    columns: usize,
+}
+
+/// A step over `GROUPS` groups of weights of one panel for one tile, all results in registers.
+///
+/// `STEP` is the weights of one scale; `MINS` says whether mins follow the scales.
+#[inline(always)]
+unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
+    s: S,
+    panel: Panel,
+    acts: Tile,
+    k: std::ops::Range<usize>,
+    ends: Ends,
+) {
+    let (lanes, vector) = (S::LANES, 4 * S::LANES);
+    // SAFETY: the caller gives a panel and a tile that reach over `k`, and rows to read and write.
+    unsafe {
+        let mut sums = [[s.zero(); V]; TILE];
+        for at in k.step_by(STEP) {
+            let mut dots = [[s.splat_i32(0); V]; TILE];
+            if S::PANEL_BIAS != 0 {
+                let starts = if STEP == GROUP { acts.starts } else { acts.fine_starts };
+                for (m, dots) in dots.iter_mut().enumerate() {
+                    *dots = [s.splat_i32(*starts.add(at / STEP * TILE + m)); V];
+                }
+            }
+            for four in at / 4..(at + STEP) / 4 {
+                let w: [S::Codes; V] =
+                    std::array::from_fn(|v| s.codes(panel.codes.add((four * V + v) * vector)));
+                for (m, dots) in dots.iter_mut().enumerate() {
+                    let a = s.codes_splat(acts.codes.add((four * TILE + m) * 4));
+                    for v in 0..V {
+                        dots[v] = s.dot_codes(dots[v], w[v], a);
+                    }
+                }
+            }
+            let number = at / OCTET * NUMBERS + at % OCTET / STEP;
+            let numbers = panel.numbers.add(number * V * lanes);
+            for m in 0..TILE {
+                let scale = s.splat(*acts.scales.add(at / GROUP * TILE + m));
+                for v in 0..V {
+                    let scale = s.mul(s.load(numbers.add(v * lanes)), scale);
+                    sums[m][v] = s.fma(s.to_f32(dots[m][v]), scale, sums[m][v]);
+                }
+                if MINS {
+                    let sum = s.splat(*acts.sums.add(at / GROUP * TILE + m));
+                    let mins = numbers.add(NUMBERS / 2 * V * lanes);
+                    for (v, to) in sums[m].iter_mut().enumerate() {
+                        *to = s.fma(s.load(mins.add(v * lanes)), sum, *to);
+                    }
+                }
+            }
+        }
+        finish(s, sums, ends);
+    }
+}
+
+/// Adds what was waiting and writes.
+#[inline(always)]
+unsafe fn finish<S: Dot, const V: usize>(s: S, mut sums: [[S::F; V]; TILE], ends: Ends) {
+    // SAFETY: the caller's rows.
+    unsafe {
+        for (m, sums) in sums.iter_mut().enumerate() {
+            if !ends.from.is_null() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.add(*sum, s.load(ends.from.add(m * ends.from_stride + v * S::LANES)));
+                }
+            }
+            if m < ends.rows {
+                let to = ends.to.add(m * ends.to_stride);
+                for (v, &sum) in sums.iter().enumerate() {
+                    let room = ends.columns.saturating_sub(v * S::LANES);
+                    if room >= S::LANES {
+                        s.store(to.add(v * S::LANES), sum);
+                    } else {
+                        s.store_partial(to.add(v * S::LANES), room, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(s: S, job: &Job) {
+    let (k, m) = (job.shape.k, job.shape.m);
+    let width = V * S::LANES;
+    for at in (0..k).step_by(DEPTH) {
+        let end = (at + DEPTH).min(k);
+        for t in 0..m.div_ceil(TILE) {
+            // SAFETY: tile `t` exists, and the rows of the output that it stands for.
+            unsafe {
+                let waiting = job.waiting.add(t * TILE * width);
+                let mut ends = Ends {
+                    from: if at == 0 { std::ptr::null() } else { waiting },
+                    from_stride: width,
+                    to: waiting,
+                    to_stride: width,
+                    rows: TILE,
+                    columns: width,
+                };
+                if end == k {
+                    ends.to = job.out.add(t * TILE * job.stride);
+                    ends.to_stride = job.stride;
+                    ends.rows = (m - t * TILE).min(TILE);
+                    ends.columns = job.columns;
+                }
+                tile::<S, V, STEP, MINS>(s, job.panel, job.shape.tile(job.acts, t), at..end, ends);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn kinds<S: Dot, const V: usize>(s: S, job: &Job) {
+    // SAFETY: the caller's job.
+    unsafe {
+        match job.kind {
+            Kind::Scaled => depths::<S, V, 32, false>(s, job),
+            Kind::ScaledWithMins => depths::<S, V, 32, true>(s, job),
+            Kind::Fine => depths::<S, V, 16, false>(s, job),
+        }
+    }
+}
+
+/// Vectors of weight rows in a full panel: as many as leave the tile's sums in registers.
+pub(super) const fn panel_vectors(registers_are_few: bool) -> usize {
+    if registers_are_few { 2 } else { 3 }
+}
+
+/// Multiplies the panel with every tile.
+///
+/// # Safety
+/// The panel must have been packed as `kind` says, the activations quantised to the shape, which must be of more
+/// than few rows; `waiting` must take its rows and `out` the `columns` of `m` rows.
+#[inline(always)]
+pub(super) unsafe fn multiply<S: Dot>(s: S, job: &Job) {
+    // SAFETY: the caller's.
+    unsafe {
+        match job.columns.div_ceil(S::LANES) {
+            1 => kinds::<S, 1>(s, job),
+            2 => kinds::<S, 2>(s, job),
+            _ => kinds::<S, 3>(s, job),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Integer dot products with AVX-512, with VNNI's `vpdpbusd` where there is one.
+#![allow(clippy::undocumented_unsafe_blocks)]
+// SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
+// pointers are vouched for by the callers of the trait's unsafe methods.
+
+use super::Dot;
+use crate::simd::Avx512;
+use std::arch::x86_64::*;
+
+/// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
+#[inline(always)]
+unsafe fn dpbusd<const DOT: bool>(acc: __m512i, u: __m512i, s: __m512i) -> __m512i {
+    unsafe {
+        if DOT {
+            _mm512_dpbusd_epi32(acc, u, s)
+        } else {
+            let pairs = _mm512_maddubs_epi16(u, s);
+            _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
+        }
+    }
+}
+
+/// `i8 x i8` without VNNI: the sign of `w` moves to `a`, which is never -128; |w| <= 128 does not saturate.
+#[inline(always)]
+unsafe fn dot_by_sign(acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
+    unsafe {
+        let signed = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
+        dpbusd::<false>(acc, _mm512_abs_epi8(w), signed)
+    }
+}
+
+/// Both halves the same 32 bytes.
+#[inline(always)]
+unsafe fn join(low: __m256i, high: __m256i) -> __m512i {
+    unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high) }
+}
+
+/// 16-bit shift counts: `a` in the low half, `b` in the high one.
+#[inline(always)]
+unsafe fn counts(a: i32, b: i32) -> __m512i {
+    unsafe { join(_mm256_set1_epi16(a as i16), _mm256_set1_epi16(b as i16)) }
+}
+
+impl<const DOT: bool> Dot for Avx512<DOT> {
+    type Bytes = __m512i;
+    type Sums = __m512i;
+    type Wide = __m512;
+    type Eight = __m256;
+    type Codes = __m512i;
+
+    #[inline(always)]
+    unsafe fn bytes(self, p: *const u8) -> __m512i {
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn bytes_pair(self, p: *const u8, q: *const u8) -> __m512i {
+        unsafe { join(_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(q.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, p: *mut u8, x: __m512i) {
+        unsafe { _mm512_storeu_si512(p.cast(), x) }
+    }
+    #[inline(always)]
+    unsafe fn nibbles(self, p: *const u8) -> __m512i {
+        unsafe {
+            let both = _mm512_broadcast_i64x4(_mm256_loadu_si256(p.cast()));
+            _mm512_and_si512(_mm512_srlv_epi16(both, counts(0, 4)), _mm512_set1_epi8(15))
+        }
+    }
+    #[inline(always)]
+    unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> __m512i {
+        unsafe {
+            let p = _mm256_broadcastsi128_si256(_mm_loadu_si128(p.cast()));
+            let q = _mm256_broadcastsi128_si256(_mm_loadu_si128(q.cast()));
+            let shift = _mm512_set_epi64(
+                0x0004_0004_0004_0004,
+                0x0004_0004_0004_0004,
+                0,
+                0,
+                0x0004_0004_0004_0004,
+                0x0004_0004_0004_0004,
+                0,
+                0,
+            );
+            _mm512_and_si512(_mm512_srlv_epi16(join(p, q), shift), _mm512_set1_epi8(15))
+        }
+    }
+    #[inline(always)]
+    fn low_nibbles(self, x: __m512i) -> __m512i {
+        unsafe { _mm512_and_si512(x, _mm512_set1_epi8(15)) }
+    }
+    #[inline(always)]
+    fn high_nibbles(self, x: __m512i) -> __m512i {
+        unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(x), _mm512_set1_epi8(15)) }
+    }
+    #[inline(always)]
+    fn shl_mask<const A: i32, const B: i32>(self, x: __m512i, mask: u8) -> __m512i {
+        unsafe { _mm512_and_si512(_mm512_sllv_epi16(x, counts(A, B)), _mm512_set1_epi8(mask as i8)) }
+    }
+    #[inline(always)]
+    fn shr_mask<const A: i32, const B: i32>(self, x: __m512i, mask: u8) -> __m512i {
+        unsafe { _mm512_and_si512(_mm512_srlv_epi16(x, counts(A, B)), _mm512_set1_epi8(mask as i8)) }
+    }
+    #[inline(always)]
+    fn spread_bits(self, bits: u64, value: u8) -> __m512i {
+        unsafe { _mm512_maskz_set1_epi8(bits, value as i8) }
+    }
+    #[inline(always)]
+    fn or_bytes(self, x: __m512i, y: __m512i) -> __m512i {
+        unsafe { _mm512_or_si512(x, y) }
+    }
+    #[inline(always)]
+    fn add_byte(self, x: __m512i, y: i8) -> __m512i {
+        unsafe { _mm512_add_epi8(x, _mm512_set1_epi8(y)) }
+    }
+
+    #[inline(always)]
+    fn no_sums(self) -> __m512i {
+        unsafe { _mm512_setzero_si512() }
+    }
+    #[inline(always)]
+    fn offset_sums(self, offset: u8, a: __m512i) -> __m512i {
+        unsafe {
+            let zero = _mm512_setzero_si512();
+            _mm512_sub_epi32(zero, dpbusd::<DOT>(zero, _mm512_set1_epi8(offset as i8), a))
+        }
+    }
+    #[inline(always)]
+    fn dot_unsigned(self, start: __m512i, w: __m512i, a: __m512i) -> __m512i {
+        unsafe { dpbusd::<DOT>(start, w, a) }
+    }
+    #[inline(always)]
+    fn signed_start(self, a: __m512i) -> __m512i {
+        unsafe {
+            let zero = _mm512_setzero_si512();
+            if DOT { _mm512_sub_epi32(zero, dpbusd::<true>(zero, _mm512_set1_epi8(-128), a)) } else { zero }
+        }
+    }
+    #[inline(always)]
+    fn dot_signed(self, start: __m512i, w: __m512i, a: __m512i) -> __m512i {
+        unsafe {
+            if DOT {
+                dpbusd::<true>(start, _mm512_xor_si512(w, _mm512_set1_epi8(-128)), a)
+            } else {
+                dot_by_sign(start, w, a)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn wide_zero(self) -> __m512 {
+        unsafe { _mm512_setzero_ps() }
+    }
+    #[inline(always)]
+    fn fold_pairs<const C: usize>(self, acc: __m512, sums: __m512i, scales: __m256) -> __m512 {
+        unsafe {
+            let (a, b) = (2 * C as i32, 2 * C as i32 + 1);
+            let pick = join(_mm256_set1_epi32(a), _mm256_set1_epi32(b));
+            let scales = _mm512_permutexvar_ps(pick, _mm512_castps256_ps512(scales));
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scales, acc)
+        }
+    }
+    #[inline(always)]
+    fn fold_quads<const C: usize>(self, acc: __m512, sums: __m512i, scales: __m512) -> __m512 {
+        unsafe {
+            let quad = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+            let pick = _mm512_add_epi32(quad, _mm512_set1_epi32(4 * C as i32));
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_permutexvar_ps(pick, scales), acc)
+        }
+    }
+    #[inline(always)]
+    fn wide_sum(self, x: __m512) -> f32 {
+        unsafe { self.eight_sum(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x))) }
+    }
+    #[inline(always)]
+    unsafe fn wide_scales(self, p: *const u8, d: f32, by: __m256) -> __m512 {
+        unsafe {
+            let twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            let by = _mm256_mul_ps(by, _mm256_set1_ps(d));
+            let by = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(by));
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))), by)
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_wide(self, p: *mut f32, x: __m512) {
+        unsafe { _mm512_storeu_ps(p, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn eight(self, p: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store_eight(self, p: *mut f32, x: __m256) {
+        unsafe { _mm256_storeu_ps(p, x) }
+    }
+    #[inline(always)]
+    fn eight_splat(self, x: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn eight_f16(self, low: u64, high: u64) -> __m256 {
+        unsafe { _mm256_cvtph_ps(_mm_set_epi64x(high as i64, low as i64)) }
+    }
+    #[inline(always)]
+    fn eight_u8(self, x: u64) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64))) }
+    }
+    #[inline(always)]
+    fn eight_mul(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn eight_fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn eight_sum(self, x: __m256) -> f32 {
+        unsafe {
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
+        }
+    }
+
+    const PANEL_BIAS: u8 = if DOT { 128 } else { 0 };
+    #[inline(always)]
+    unsafe fn codes(self, p: *const u8) -> __m512i {
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn codes_splat(self, p: *const i8) -> __m512i {
+        unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    fn dot_codes(self, acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
+        unsafe { if DOT { dpbusd::<true>(acc, w, a) } else { dot_by_sign(acc, w, a) } }
+    }
+    #[inline(always)]
+    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
+        unsafe {
+            let mut r = [_mm512_setzero_si512(); 16];
+            for (i, row) in r.iter_mut().enumerate() {
+                *row = _mm512_loadu_si512(src.add(i * src_stride).cast());
+            }
+            // Dwords within pairs of rows, quadwords within fours, then 128-bit lanes across fours.
+            let mut t = r;
+            for i in 0..8 {
+                t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+            }
+            for i in 0..4 {
+                r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+                r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+                r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+                r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+            }
+            for c in 0..4 {
+                let a = _mm512_shuffle_i32x4::<0x88>(r[c], r[4 + c]);
+                let b = _mm512_shuffle_i32x4::<0x88>(r[8 + c], r[12 + c]);
+                let d = _mm512_shuffle_i32x4::<0xdd>(r[c], r[4 + c]);
+                let e = _mm512_shuffle_i32x4::<0xdd>(r[8 + c], r[12 + c]);
+                let out = [
+                    (c, _mm512_shuffle_i32x4::<0x88>(a, b)),
+                    (c + 4, _mm512_shuffle_i32x4::<0x88>(d, e)),
+                    (c + 8, _mm512_shuffle_i32x4::<0xdd>(a, b)),
+                    (c + 12, _mm512_shuffle_i32x4::<0xdd>(d, e)),
+                ];
+                for (column, x) in out {
+                    _mm512_storeu_si512(dst.add(column * dst_stride).cast(), x);
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut i8, x: __m512i) {
+        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtsepi32_epi8(x)) }
+    }
+}

@@ -1,0 +1,157 @@
+//! [`Dot`]: the integer side of a vector level, for dot products of 8-bit codes.
+
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+#[cfg(test)]
+mod tests;
+
+use super::float::Simd;
+
+/// Integer dot products of quantised codes, and the shuffling that brings packed codes into order.
+///
+/// Two widths stand side by side. Kernels that read a weight file's own layout (decode) are written over fixed
+/// logical vectors of 64 bytes, 16 sums and 8 scales, whatever the registers: the formats' groups of 16 and 32
+/// codes then fall on the same lanes at every level. Kernels over packed panels (prefill) use the native width.
+///
+/// Activation codes lie in `-127..=127` everywhere; -128 is never produced, and the dot products rely on it.
+pub trait Dot: Simd {
+    /// 64 bytes.
+    type Bytes: Copy;
+    /// 16 lanes of `i32`.
+    type Sums: Copy;
+    /// 16 lanes of `f32`.
+    type Wide: Copy;
+    /// 8 lanes of `f32`.
+    type Eight: Copy;
+    /// A native vector of bytes, four for each of [`Simd::LANES`].
+    type Codes: Copy;
+
+    /// Loads 64 bytes.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 64 bytes.
+    unsafe fn bytes(self, p: *const u8) -> Self::Bytes;
+    /// 32 bytes from `p`, then 32 from `q`.
+    ///
+    /// # Safety
+    /// Both must be valid for reading 32 bytes.
+    unsafe fn bytes_pair(self, p: *const u8, q: *const u8) -> Self::Bytes;
+    /// Stores 64 bytes.
+    ///
+    /// # Safety
+    /// `p` must be valid for writing 64 bytes.
+    unsafe fn store_bytes(self, p: *mut u8, x: Self::Bytes);
+    /// The low nibbles of the 32 bytes at `p`, then their high nibbles.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 32 bytes.
+    unsafe fn nibbles(self, p: *const u8) -> Self::Bytes;
+    /// The low nibbles of the 16 bytes at `p`, their high nibbles, and the same for the 16 bytes at `q`.
+    ///
+    /// # Safety
+    /// Both must be valid for reading 16 bytes.
+    unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> Self::Bytes;
+    /// The low nibble of each byte.
+    fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes;
+    /// The high nibble of each byte.
+    fn high_nibbles(self, x: Self::Bytes) -> Self::Bytes;
+    /// `(x << n) & mask` with `n = A` in the first 32 bytes and `n = B` in the others; both below 8.
+    fn shl_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes;
+    /// `(x >> n) & mask`, likewise.
+    fn shr_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes;
+    /// `value` in byte `i` where bit `i` of `bits` is set, 0 elsewhere.
+    fn spread_bits(self, bits: u64, value: u8) -> Self::Bytes;
+    /// Bitwise or.
+    fn or_bytes(self, x: Self::Bytes, y: Self::Bytes) -> Self::Bytes;
+    /// Bytewise wrapping sum with a constant.
+    fn add_byte(self, x: Self::Bytes, y: i8) -> Self::Bytes;
+
+    /// Zero in all lanes.
+    fn no_sums(self) -> Self::Sums;
+    /// `-offset * (a0 + a1 + a2 + a3)` for each four bytes of activations: where a dot product with codes that are
+    /// stored with `offset` added has to start. `offset` is at most 127.
+    fn offset_sums(self, offset: u8, a: Self::Bytes) -> Self::Sums;
+    /// `start + w0 a0 + .. + w3 a3` for each four bytes; codes `w` in `0..=127`, so that no 16-bit sum saturates.
+    fn dot_unsigned(self, start: Self::Sums, w: Self::Bytes, a: Self::Bytes) -> Self::Sums;
+    /// What [`Dot::dot_signed`] starts from.
+    fn signed_start(self, a: Self::Bytes) -> Self::Sums;
+    /// `w0 a0 + .. + w3 a3` for each four bytes, any `i8` as `w`; `start` comes from [`Dot::signed_start`] of `a`.
+    fn dot_signed(self, start: Self::Sums, w: Self::Bytes, a: Self::Bytes) -> Self::Sums;
+
+    /// Zero in all lanes.
+    fn wide_zero(self) -> Self::Wide;
+    /// `acc + sums * scale`, where lane `i` of the sums takes scale `2 C + i / 8`: two groups of 32 codes.
+    fn fold_pairs<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Eight)
+    -> Self::Wide;
+    /// `acc + sums * scale`, where lane `i` of the sums takes scale `4 C + i / 4`: four groups of 16 codes.
+    fn fold_quads<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Wide) -> Self::Wide;
+    /// The sum of the lanes.
+    fn wide_sum(self, x: Self::Wide) -> f32;
+    /// 16 signed bytes times the 8 scales, each scale for two neighbours, times `d`.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 16 bytes.
+    unsafe fn wide_scales(self, p: *const u8, d: f32, by: Self::Eight) -> Self::Wide;
+    /// Stores 16 values.
+    ///
+    /// # Safety
+    /// `p` must be valid for writing them.
+    unsafe fn store_wide(self, p: *mut f32, x: Self::Wide);
+
+    /// Loads 8 values.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading them.
+    unsafe fn eight(self, p: *const f32) -> Self::Eight;
+    /// Stores 8 values.
+    ///
+    /// # Safety
+    /// `p` must be valid for writing them.
+    unsafe fn store_eight(self, p: *mut f32, x: Self::Eight);
+    /// All lanes `x`.
+    fn eight_splat(self, x: f32) -> Self::Eight;
+    /// 8 half-precision values, the first in the low bits of `low`.
+    fn eight_f16(self, low: u64, high: u64) -> Self::Eight;
+    /// 8 unsigned bytes, the first in the low bits.
+    fn eight_u8(self, x: u64) -> Self::Eight;
+    /// `a * b`.
+    fn eight_mul(self, a: Self::Eight, b: Self::Eight) -> Self::Eight;
+    /// `a * b + c`, rounded once.
+    fn eight_fma(self, a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
+    /// The sum of the lanes.
+    fn eight_sum(self, x: Self::Eight) -> f32;
+
+    /// What is added to a signed weight code in a packed panel: 128 where the instruction wants unsigned weights.
+    const PANEL_BIAS: u8;
+    /// Loads a native vector of panel codes.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `4 * LANES` bytes.
+    unsafe fn codes(self, p: *const u8) -> Self::Codes;
+    /// Four activation codes, repeated for every lane.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 4 bytes.
+    unsafe fn codes_splat(self, p: *const i8) -> Self::Codes;
+    /// `acc + w0 a0 + .. + w3 a3` for each lane, where `w` carries [`Dot::PANEL_BIAS`].
+    fn dot_codes(self, acc: Self::I, w: Self::Codes, a: Self::Codes) -> Self::I;
+    /// Reads a native vector from each of [`Simd::LANES`] rows and writes its transpose by dwords: destination
+    /// row `j` holds dword `j` of every source row.
+    ///
+    /// # Safety
+    /// The rows, `src_stride` bytes apart, must be valid for reading `4 * LANES` bytes each, and those at `dst` for
+    /// writing as many.
+    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize);
+    /// Stores the lanes as bytes, saturated to `i8`.
+    ///
+    /// # Safety
+    /// `p` must be valid for writing [`Simd::LANES`] bytes.
+    unsafe fn store_i8(self, p: *mut i8, x: Self::I);
+}

@@ -1,0 +1,297 @@
+//! Integer dot products on 64-bit Arm, with `sdot` where there is one: four registers for 64 bytes.
+#![allow(clippy::undocumented_unsafe_blocks, unused_unsafe)]
+// SAFETY (of every block here): NEON is part of the base architecture, the dot-product instructions are promised by
+// the token, and pointers are vouched for by the callers of the trait's unsafe methods.
+
+use super::Dot;
+use crate::simd::Neon;
+use std::arch::aarch64::*;
+use std::arch::asm;
+use std::array::from_fn;
+
+/// `i8 x i8` products summed by fours onto `acc`. There is no stable intrinsic for `sdot`.
+#[inline(always)]
+unsafe fn sdot<const DOT: bool>(acc: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
+    unsafe {
+        if DOT {
+            let mut acc = acc;
+            // The assembler checks the text by itself, without the features of the function it ends up in.
+            asm!(".arch_extension dotprod", "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) acc, in(vreg) w, in(vreg) a,
+                options(pure, nomem, nostack, preserves_flags));
+            acc
+        } else {
+            let low = vmull_s8(vget_low_s8(w), vget_low_s8(a));
+            let high = vmull_high_s8(w, a);
+            vaddq_s32(acc, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
+        }
+    }
+}
+
+#[inline(always)]
+fn signed(x: uint8x16_t) -> int8x16_t {
+    unsafe { vreinterpretq_s8_u8(x) }
+}
+
+/// `value` in each byte whose bit is set.
+#[inline(always)]
+fn spread(bits: u16, value: u8) -> uint8x16_t {
+    unsafe {
+        let bytes = vcombine_u8(vdup_n_u8(bits as u8), vdup_n_u8((bits >> 8) as u8));
+        let bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
+        vandq_u8(vtstq_u8(bytes, bit), vdupq_n_u8(value))
+    }
+}
+
+/// Left by `n` bits, right when negative, then masked.
+#[inline(always)]
+fn shift_mask(x: uint8x16_t, n: i32, mask: u8) -> uint8x16_t {
+    unsafe { vandq_u8(vshlq_u8(x, vdupq_n_s8(n as i8)), vdupq_n_u8(mask)) }
+}
+
+#[inline(always)]
+fn scaled<const LANE: i32>(acc: float32x4_t, sums: int32x4_t, scales: float32x4_t) -> float32x4_t {
+    unsafe { vfmaq_laneq_f32::<LANE>(acc, vcvtq_f32_s32(sums), scales) }
+}
+
+/// [`scaled`] with a lane that is constant after inlining.
+#[inline(always)]
+fn scaled_by(acc: float32x4_t, sums: int32x4_t, scales: float32x4_t, lane: usize) -> float32x4_t {
+    match lane {
+        0 => scaled::<0>(acc, sums, scales),
+        1 => scaled::<1>(acc, sums, scales),
+        2 => scaled::<2>(acc, sums, scales),
+        _ => scaled::<3>(acc, sums, scales),
+    }
+}
+
+/// Four half-precision values.
+#[inline(always)]
+fn from_f16(bits: u64) -> float32x4_t {
+    unsafe {
+        let half = vcreate_u16(bits);
+        let wide: float32x4_t;
+        asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) wide, in(vreg) half, options(pure, nomem, nostack, preserves_flags));
+        wide
+    }
+}
+
+impl<const DOT: bool> Dot for Neon<DOT> {
+    type Bytes = [uint8x16_t; 4];
+    type Sums = [int32x4_t; 4];
+    type Wide = [float32x4_t; 4];
+    type Eight = [float32x4_t; 2];
+    type Codes = int8x16_t;
+
+    #[inline(always)]
+    unsafe fn bytes(self, p: *const u8) -> Self::Bytes {
+        unsafe { [vld1q_u8(p), vld1q_u8(p.add(16)), vld1q_u8(p.add(32)), vld1q_u8(p.add(48))] }
+    }
+    #[inline(always)]
+    unsafe fn bytes_pair(self, p: *const u8, q: *const u8) -> Self::Bytes {
+        unsafe { [vld1q_u8(p), vld1q_u8(p.add(16)), vld1q_u8(q), vld1q_u8(q.add(16))] }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, p: *mut u8, x: Self::Bytes) {
+        for (i, x) in x.into_iter().enumerate() {
+            unsafe { vst1q_u8(p.add(16 * i), x) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn nibbles(self, p: *const u8) -> Self::Bytes {
+        unsafe {
+            let (x, y, mask) = (vld1q_u8(p), vld1q_u8(p.add(16)), vdupq_n_u8(15));
+            [vandq_u8(x, mask), vandq_u8(y, mask), vshrq_n_u8::<4>(x), vshrq_n_u8::<4>(y)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> Self::Bytes {
+        unsafe {
+            let (x, y, mask) = (vld1q_u8(p), vld1q_u8(q), vdupq_n_u8(15));
+            [vandq_u8(x, mask), vshrq_n_u8::<4>(x), vandq_u8(y, mask), vshrq_n_u8::<4>(y)]
+        }
+    }
+    #[inline(always)]
+    fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes {
+        unsafe { x.map(|x| vandq_u8(x, vdupq_n_u8(15))) }
+    }
+    #[inline(always)]
+    fn high_nibbles(self, x: Self::Bytes) -> Self::Bytes {
+        unsafe { x.map(|x| vshrq_n_u8::<4>(x)) }
+    }
+    #[inline(always)]
+    fn shl_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes {
+        from_fn(|i| shift_mask(x[i], if i < 2 { A } else { B }, mask))
+    }
+    #[inline(always)]
+    fn shr_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes {
+        from_fn(|i| shift_mask(x[i], if i < 2 { -A } else { -B }, mask))
+    }
+    #[inline(always)]
+    fn spread_bits(self, bits: u64, value: u8) -> Self::Bytes {
+        from_fn(|i| spread((bits >> (16 * i)) as u16, value))
+    }
+    #[inline(always)]
+    fn or_bytes(self, x: Self::Bytes, y: Self::Bytes) -> Self::Bytes {
+        unsafe { from_fn(|i| vorrq_u8(x[i], y[i])) }
+    }
+    #[inline(always)]
+    fn add_byte(self, x: Self::Bytes, y: i8) -> Self::Bytes {
+        unsafe { x.map(|x| vaddq_u8(x, vdupq_n_u8(y as u8))) }
+    }
+
+    #[inline(always)]
+    fn no_sums(self) -> Self::Sums {
+        unsafe { [vdupq_n_s32(0); 4] }
+    }
+    #[inline(always)]
+    fn offset_sums(self, offset: u8, a: Self::Bytes) -> Self::Sums {
+        unsafe {
+            let negative = vdupq_n_s8(-(offset as i8));
+            from_fn(|i| sdot::<DOT>(vdupq_n_s32(0), negative, signed(a[i])))
+        }
+    }
+    #[inline(always)]
+    fn dot_unsigned(self, start: Self::Sums, w: Self::Bytes, a: Self::Bytes) -> Self::Sums {
+        self.dot_signed(start, w, a)
+    }
+    #[inline(always)]
+    fn signed_start(self, _a: Self::Bytes) -> Self::Sums {
+        self.no_sums()
+    }
+    #[inline(always)]
+    fn dot_signed(self, start: Self::Sums, w: Self::Bytes, a: Self::Bytes) -> Self::Sums {
+        unsafe { from_fn(|i| sdot::<DOT>(start[i], signed(w[i]), signed(a[i]))) }
+    }
+
+    #[inline(always)]
+    fn wide_zero(self) -> Self::Wide {
+        unsafe { [vdupq_n_f32(0.0); 4] }
+    }
+    #[inline(always)]
+    fn fold_pairs<const C: usize>(
+        self,
+        acc: Self::Wide,
+        sums: Self::Sums,
+        scales: Self::Eight,
+    ) -> Self::Wide {
+        from_fn(|i| scaled_by(acc[i], sums[i], scales[C / 2], 2 * (C % 2) + i / 2))
+    }
+    #[inline(always)]
+    fn fold_quads<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Wide) -> Self::Wide {
+        from_fn(|i| scaled_by(acc[i], sums[i], scales[C], i))
+    }
+    #[inline(always)]
+    fn wide_sum(self, x: Self::Wide) -> f32 {
+        unsafe { self.eight_sum([vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3])]) }
+    }
+    #[inline(always)]
+    unsafe fn wide_scales(self, p: *const u8, d: f32, by: Self::Eight) -> Self::Wide {
+        unsafe {
+            let by = [vmulq_n_f32(by[0], d), vmulq_n_f32(by[1], d)];
+            let x = vld1q_s8(p.cast());
+            let (low, high) = (vmovl_s8(vget_low_s8(x)), vmovl_high_s8(x));
+            let quads = [
+                vmovl_s16(vget_low_s16(low)),
+                vmovl_high_s16(low),
+                vmovl_s16(vget_low_s16(high)),
+                vmovl_high_s16(high),
+            ];
+            let twice = [
+                vzip1q_f32(by[0], by[0]),
+                vzip2q_f32(by[0], by[0]),
+                vzip1q_f32(by[1], by[1]),
+                vzip2q_f32(by[1], by[1]),
+            ];
+            from_fn(|i| vmulq_f32(vcvtq_f32_s32(quads[i]), twice[i]))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_wide(self, p: *mut f32, x: Self::Wide) {
+        for (i, x) in x.into_iter().enumerate() {
+            unsafe { vst1q_f32(p.add(4 * i), x) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn eight(self, p: *const f32) -> Self::Eight {
+        unsafe { [vld1q_f32(p), vld1q_f32(p.add(4))] }
+    }
+    #[inline(always)]
+    unsafe fn store_eight(self, p: *mut f32, x: Self::Eight) {
+        unsafe {
+            vst1q_f32(p, x[0]);
+            vst1q_f32(p.add(4), x[1]);
+        }
+    }
+    #[inline(always)]
+    fn eight_splat(self, x: f32) -> Self::Eight {
+        unsafe { [vdupq_n_f32(x); 2] }
+    }
+    #[inline(always)]
+    fn eight_f16(self, low: u64, high: u64) -> Self::Eight {
+        [from_f16(low), from_f16(high)]
+    }
+    #[inline(always)]
+    fn eight_u8(self, x: u64) -> Self::Eight {
+        unsafe {
+            let words = vmovl_u8(vcreate_u8(x));
+            [vcvtq_f32_u32(vmovl_u16(vget_low_u16(words))), vcvtq_f32_u32(vmovl_high_u16(words))]
+        }
+    }
+    #[inline(always)]
+    fn eight_mul(self, a: Self::Eight, b: Self::Eight) -> Self::Eight {
+        unsafe { [vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn eight_fma(self, a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight {
+        unsafe { [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn eight_sum(self, x: Self::Eight) -> f32 {
+        unsafe { vaddvq_f32(vaddq_f32(x[0], x[1])) }
+    }
+
+    const PANEL_BIAS: u8 = 0;
+    #[inline(always)]
+    unsafe fn codes(self, p: *const u8) -> int8x16_t {
+        unsafe { vld1q_s8(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn codes_splat(self, p: *const i8) -> int8x16_t {
+        unsafe { vreinterpretq_s8_s32(vdupq_n_s32(p.cast::<i32>().read_unaligned())) }
+    }
+    #[inline(always)]
+    fn dot_codes(self, acc: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
+        unsafe { sdot::<DOT>(acc, w, a) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
+        unsafe {
+            let r: [uint32x4_t; 4] = from_fn(|i| vreinterpretq_u32_u8(vld1q_u8(src.add(i * src_stride))));
+            let t = [
+                vtrn1q_u32(r[0], r[1]),
+                vtrn2q_u32(r[0], r[1]),
+                vtrn1q_u32(r[2], r[3]),
+                vtrn2q_u32(r[2], r[3]),
+            ];
+            let q = t.map(|x| vreinterpretq_u64_u32(x));
+            let columns = [
+                vtrn1q_u64(q[0], q[2]),
+                vtrn1q_u64(q[1], q[3]),
+                vtrn2q_u64(q[0], q[2]),
+                vtrn2q_u64(q[1], q[3]),
+            ];
+            for (i, column) in columns.into_iter().enumerate() {
+                vst1q_u8(dst.add(i * dst_stride), vreinterpretq_u8_u64(column));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut i8, x: int32x4_t) {
+        unsafe {
+            let words = vqmovn_s32(x);
+            let bytes = vqmovn_s16(vcombine_s16(words, words));
+            vst1_lane_s32::<0>(p.cast(), vreinterpret_s32_s8(bytes));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Integer dot products in plain Rust: the definition that the other levels are tested against.
+//!
+//! There are no instructions to enable here, so the compiler may leave calls where it likes.
+
+use super::Dot;
+use crate::simd::{Scalar, Simd};
+use half::f16;
+use std::array::from_fn;
+
+#[inline]
+fn dot4(w: impl Fn(usize) -> i32, a: impl Fn(usize) -> i32, lane: usize) -> i32 {
+    (4 * lane..4 * lane + 4).map(|i| w(i) * a(i)).sum()
+}
+
+#[inline]
+fn i8_at(x: &[u8], i: usize) -> i32 {
+    i32::from(x[i] as i8)
+}
+
+impl Dot for Scalar {
+    type Bytes = [u8; 64];
+    type Sums = [i32; 16];
+    type Wide = [f32; 16];
+    type Eight = [f32; 8];
+    type Codes = [u8; 16];
+
+    #[inline]
+    unsafe fn bytes(self, p: *const u8) -> [u8; 64] {
+        // SAFETY: the caller vouches for 64 bytes.
+        unsafe { p.cast::<[u8; 64]>().read() }
+    }
+    #[inline]
+    unsafe fn bytes_pair(self, p: *const u8, q: *const u8) -> [u8; 64] {
+        // SAFETY: the caller vouches for 32 bytes at each.
+        let (x, y) = unsafe { (p.cast::<[u8; 32]>().read(), q.cast::<[u8; 32]>().read()) };
+        from_fn(|i| if i < 32 { x[i] } else { y[i - 32] })
+    }
+    #[inline]
+    unsafe fn store_bytes(self, p: *mut u8, x: [u8; 64]) {
+        // SAFETY: the caller vouches for 64 bytes.
+        unsafe { p.cast::<[u8; 64]>().write(x) }
+    }
+    #[inline]
+    unsafe fn nibbles(self, p: *const u8) -> [u8; 64] {
+        // SAFETY: the caller vouches for 32 bytes.
+        let x = unsafe { p.cast::<[u8; 32]>().read() };
+        from_fn(|i| if i < 32 { x[i] & 15 } else { x[i - 32] >> 4 })
+    }
+    #[inline]
+    unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> [u8; 64] {
+        // SAFETY: the caller vouches for 16 bytes at each.
+        let x = unsafe { [p.cast::<[u8; 16]>().read(), q.cast::<[u8; 16]>().read()] };
+        from_fn(|i| (x[i / 32][i % 16] >> (4 * (i / 16 % 2))) & 15)
+    }
+    #[inline]
+    fn low_nibbles(self, x: [u8; 64]) -> [u8; 64] {
+        x.map(|b| b & 15)
+    }
+    #[inline]
+    fn high_nibbles(self, x: [u8; 64]) -> [u8; 64] {
+        x.map(|b| b >> 4)
+    }
+    #[inline]
+    fn shl_mask<const A: i32, const B: i32>(self, x: [u8; 64], mask: u8) -> [u8; 64] {
+        from_fn(|i| (x[i] << if i < 32 { A } else { B }) & mask)
+    }
+    #[inline]
+    fn shr_mask<const A: i32, const B: i32>(self, x: [u8; 64], mask: u8) -> [u8; 64] {
+        from_fn(|i| (x[i] >> if i < 32 { A } else { B }) & mask)
+    }
+    #[inline]
+    fn spread_bits(self, bits: u64, value: u8) -> [u8; 64] {
+        from_fn(|i| if bits >> i & 1 == 1 { value } else { 0 })
+    }
+    #[inline]
+    fn or_bytes(self, x: [u8; 64], y: [u8; 64]) -> [u8; 64] {
+        from_fn(|i| x[i] | y[i])
+    }
+    #[inline]
+    fn add_byte(self, x: [u8; 64], y: i8) -> [u8; 64] {
+        x.map(|b| b.wrapping_add(y as u8))
+    }
+
+    #[inline]
+    fn no_sums(self) -> [i32; 16] {
+        [0; 16]
+    }
+    #[inline]
+    fn offset_sums(self, offset: u8, a: [u8; 64]) -> [i32; 16] {
+        from_fn(|lane| -dot4(|_| i32::from(offset), |i| i8_at(&a, i), lane))
+    }
+    #[inline]
+    fn dot_unsigned(self, start: [i32; 16], w: [u8; 64], a: [u8; 64]) -> [i32; 16] {
+        from_fn(|lane| start[lane] + dot4(|i| i32::from(w[i]), |i| i8_at(&a, i), lane))
+    }
+    #[inline]
+    fn signed_start(self, _a: [u8; 64]) -> [i32; 16] {
+        [0; 16]
+    }
+    #[inline]
+    fn dot_signed(self, start: [i32; 16], w: [u8; 64], a: [u8; 64]) -> [i32; 16] {
+        from_fn(|lane| start[lane] + dot4(|i| i8_at(&w, i), |i| i8_at(&a, i), lane))
+    }
+
+    #[inline]
+    fn wide_zero(self) -> [f32; 16] {
+        [0.0; 16]
+    }
+    #[inline]
+    fn fold_pairs<const C: usize>(self, acc: [f32; 16], sums: [i32; 16], scales: [f32; 8]) -> [f32; 16] {
+        from_fn(|i| acc[i] + sums[i] as f32 * scales[2 * C + i / 8])
+    }
+    #[inline]
+    fn fold_quads<const C: usize>(self, acc: [f32; 16], sums: [i32; 16], scales: [f32; 16]) -> [f32; 16] {
+        from_fn(|i| acc[i] + sums[i] as f32 * scales[4 * C + i / 4])
+    }
+    #[inline]
+    fn wide_sum(self, x: [f32; 16]) -> f32 {
+        self.eight_sum(from_fn(|i| x[i] + x[i + 8]))
+    }
+    #[inline]
+    unsafe fn wide_scales(self, p: *const u8, d: f32, by: [f32; 8]) -> [f32; 16] {
+        // SAFETY: the caller vouches for 16 bytes.
+        let x = unsafe { p.cast::<[u8; 16]>().read() };
+        from_fn(|i| i8_at(&x, i) as f32 * (by[i / 2] * d))
+    }
+    #[inline]
+    unsafe fn store_wide(self, p: *mut f32, x: [f32; 16]) {
+        // SAFETY: the caller vouches for the room.
+        unsafe { p.cast::<[f32; 16]>().write_unaligned(x) }
+    }
+
+    #[inline]
+    unsafe fn eight(self, p: *const f32) -> [f32; 8] {
+        // SAFETY: the caller vouches for the values.
+        unsafe { p.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline]
+    unsafe fn store_eight(self, p: *mut f32, x: [f32; 8]) {
+        // SAFETY: the caller vouches for the room.
+        unsafe { p.cast::<[f32; 8]>().write_unaligned(x) }
+    }
+    #[inline]
+    fn eight_splat(self, x: f32) -> [f32; 8] {
+        [x; 8]
+    }
+    #[inline]
+    fn eight_f16(self, low: u64, high: u64) -> [f32; 8] {
+        from_fn(|i| f16::from_bits(([low, high][i / 4] >> (16 * (i % 4))) as u16).to_f32())
+    }
+    #[inline]
+    fn eight_u8(self, x: u64) -> [f32; 8] {
+        x.to_le_bytes().map(f32::from)
+    }
+    #[inline]
+    fn eight_mul(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| a[i] * b[i])
+    }
+    #[inline]
+    fn eight_fma(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline]
+    fn eight_sum(self, x: [f32; 8]) -> f32 {
+        ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
+    }
+
+    const PANEL_BIAS: u8 = 0;
+    #[inline]
+    unsafe fn codes(self, p: *const u8) -> [u8; 16] {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { p.cast::<[u8; 16]>().read() }
+    }
+    #[inline]
+    unsafe fn codes_splat(self, p: *const i8) -> [u8; 16] {
+        // SAFETY: the caller vouches for 4 bytes.
+        let x = unsafe { p.cast::<[u8; 4]>().read() };
+        from_fn(|i| x[i % 4])
+    }
+    #[inline]
+    fn dot_codes(self, acc: [i32; 4], w: [u8; 16], a: [u8; 16]) -> [i32; 4] {
+        from_fn(|lane| acc[lane] + dot4(|i| i8_at(&w, i), |i| i8_at(&a, i), lane))
+    }
+    #[inline]
+    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                // SAFETY: the caller vouches for four rows of four dwords on both sides.
+                unsafe {
+                    let dword = src.add(row * src_stride + 4 * column).cast::<u32>().read_unaligned();
+                    dst.add(column * dst_stride + 4 * row).cast::<u32>().write_unaligned(dword);
+                }
+            }
+        }
+    }
+    #[inline]
+    unsafe fn store_i8(self, p: *mut i8, x: [i32; 4]) {
+        // SAFETY: the caller vouches for 4 bytes.
+        unsafe { p.cast::<[i8; 4]>().write(x.map(|v| v.clamp(-128, 127) as i8)) }
+    }
+}

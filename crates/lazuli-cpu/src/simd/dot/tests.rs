@@ -1,0 +1,146 @@
+//! Every integer operation at every supported level against the plain one, on random and on extreme bytes.
+
+use super::Dot;
+use crate::simd::{Level, stamp_dot};
+
+const OPERATIONS: usize = 22;
+
+/// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
+#[inline(always)]
+unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], out: &mut [u8; 128]) {
+    let (p, q, to) = (x.as_ptr(), a.as_ptr(), out.as_mut_ptr());
+    // SAFETY: all three are 128 bytes, and nothing below touches more.
+    unsafe {
+        let (w, v) = (s.bytes(p.add(1)), s.bytes(q.add(3)));
+        let small = s.shr_mask::<1, 1>(w, 0x7f);
+        let bits = p.cast::<u64>().read_unaligned();
+        let ones = s.eight_splat(1.0);
+        let sums = |sums| s.fold_pairs::<0>(s.wide_zero(), sums, ones);
+        let scales = s.eight_u8(bits);
+        let by_quads =
+            s.wide_scales(p.add(7), 0.5, s.eight_f16(0x3c00_4000_4200_4400, 0x4500_4600_4700_4800));
+        let products = s.dot_signed(s.signed_start(v), w, v);
+        match op {
+            0 => s.store_bytes(to, w),
+            1 => s.store_bytes(to, s.bytes_pair(p.add(5), q)),
+            2 => s.store_bytes(to, s.nibbles(p.add(2))),
+            3 => s.store_bytes(to, s.nibbles_pair(p.add(3), q.add(9))),
+            4 => s.store_bytes(to, s.low_nibbles(w)),
+            5 => s.store_bytes(to, s.high_nibbles(w)),
+            6 => s.store_bytes(to, s.shl_mask::<4, 2>(w, 0x30)),
+            7 => s.store_bytes(to, s.shr_mask::<0, 3>(w, 0x10)),
+            8 => s.store_bytes(to, s.spread_bits(bits, 0x10)),
+            9 => s.store_bytes(to, s.or_bytes(w, v)),
+            10 => s.store_bytes(to, s.add_byte(w, -77)),
+            11 => s.store_wide(to.cast(), sums(s.offset_sums(32, v))),
+            12 => s.store_wide(to.cast(), sums(s.dot_unsigned(s.offset_sums(8, v), small, v))),
+            13 => s.store_wide(to.cast(), sums(products)),
+            14 => s.store_wide(to.cast(), s.fold_pairs::<0>(s.wide_zero(), products, scales)),
+            15 => s.store_wide(to.cast(), s.fold_pairs::<3>(s.wide_zero(), products, scales)),
+            16 => s.store_wide(to.cast(), s.fold_quads::<1>(s.wide_zero(), products, by_quads)),
+            17 => s.store_wide(to.cast(), s.fold_quads::<2>(s.wide_zero(), products, by_quads)),
+            18 => s.store_wide(to.cast(), by_quads),
+            19 => {
+                s.store_eight(to.cast(), s.eight_fma(scales, s.eight_f16(0x3c00_4000, bits & 0x3fff), ones));
+            }
+            20 => {
+                let exact = s.dot_unsigned(s.no_sums(), s.low_nibbles(w), v);
+                to.cast::<f32>().write_unaligned(s.wide_sum(sums(exact)));
+                to.add(4).cast::<f32>().write_unaligned(s.eight_sum(s.eight_mul(scales, ones)));
+            }
+            _ => {
+                // A native width: only what every level has is compared.
+                let i = (bits % 5) as usize;
+                s.store_i8(to.cast(), s.splat_i32([-1000, -128, -77, 127, 1000][i]));
+                to.add(4).write_bytes(0, 124);
+            }
+        }
+    }
+}
+stamp_dot! { unsafe fn probe(op: usize, x: &[u8; 128], a: &[u8; 128], out: &mut [u8; 128]) = probe_generic; }
+
+/// Weights and activations: random ones, and all extremes; activations are never -128.
+fn inputs() -> Vec<([u8; 128], [u8; 128])> {
+    let mut state = 7u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 56) as u8
+    };
+    let mut all: Vec<([u8; 128], [u8; 128])> = (0..50)
+        .map(|_| (std::array::from_fn(|_| byte()), std::array::from_fn(|_| byte().max(1) ^ 0x80)))
+        .collect();
+    for w in [0x80u8, 0x7f, 0xff, 0] {
+        for a in [127i8, -127] {
+            all.push(([w; 128], [a as u8; 128]));
+        }
+    }
+    for (_, a) in &mut all {
+        for v in a {
+            *v = if *v == 0x80 { 0x81 } else { *v };
+        }
+    }
+    all
+}
+
+#[test]
+fn integer_operations_agree_with_the_plain_level() {
+    for (x, a) in inputs() {
+        for op in 0..OPERATIONS {
+            let mut want = [0u8; 128];
+            // SAFETY: the arrays have the lengths that the kernel asks for.
+            unsafe { probe(Level::SCALAR, op, &x, &a, &mut want) };
+            for level in Level::supported() {
+                let mut got = [0u8; 128];
+                // SAFETY: as above.
+                unsafe { probe(level, op, &x, &a, &mut got) };
+                assert_eq!(got, want, "{level} operation {op}");
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn panel_generic<S: Dot>(s: S, rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) {
+    let mut biased = [[0u8; 64]; 16];
+    for (to, from) in biased.iter_mut().zip(rows) {
+        *to = from.map(|w| (w as u8).wrapping_add(S::PANEL_BIAS));
+    }
+    let mut panel = [[0u8; 64]; 16];
+    // SAFETY: 16 rows of 64 bytes hold the LANES rows of 4 * LANES bytes that any level transposes.
+    unsafe {
+        s.transpose(biased.as_ptr().cast(), 64, panel.as_mut_ptr().cast(), 64);
+        let mut acc = s.splat_i32(0);
+        for k in 0..S::LANES {
+            acc = s.dot_codes(acc, s.codes(panel[k].as_ptr()), s.codes_splat(a[4 * k..].as_ptr()));
+        }
+        s.store_i32(out.as_mut_ptr(), acc);
+    }
+    let sum: i32 = a[..4 * S::LANES].iter().map(|&a| i32::from(a)).sum();
+    for out in out {
+        *out -= i32::from(S::PANEL_BIAS) * sum;
+    }
+}
+stamp_dot! { unsafe fn panel(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = panel_generic; }
+
+#[test]
+fn transposed_panels_give_dot_products_of_rows() {
+    for (x, a) in inputs() {
+        let rows: [[i8; 64]; 16] =
+            std::array::from_fn(|r| std::array::from_fn(|k| x[(5 * r + k) % 128] as i8));
+        let a: [i8; 64] = std::array::from_fn(|k| a[k] as i8);
+        for level in Level::supported() {
+            let mut out = [0i32; 16];
+            // SAFETY: the arrays have the lengths that the kernel asks for.
+            unsafe { panel(level, &rows, &a, &mut out) };
+            let lanes = match level.isa() {
+                crate::simd::Isa::Avx512 => 16,
+                crate::simd::Isa::Avx2 => 8,
+                _ => 4,
+            };
+            for r in 0..lanes {
+                let want: i32 = (0..4 * lanes).map(|k| i32::from(rows[r][k]) * i32::from(a[k])).sum();
+                assert_eq!(out[r], want, "{level} row {r}");
+            }
+        }
+    }
+}
