@@ -12,6 +12,7 @@ pub mod gguf;
 mod json;
 mod mmap;
 pub mod safetensors;
+mod template;
 mod tensor;
 mod tokenizer;
 
@@ -20,5 +21,6 @@ pub use error::{Error, HeaderFault, Result, TensorFault};
 pub use json::parse_json_object;
 pub use mmap::{Advice, MappedFile};
 pub use safetensors::{SafetensorsBody, SafetensorsWriter};
+pub use template::{ChatTemplate, Message, RenderOptions};
 pub use tensor::{Encoding, Plane, TensorInfo};
 pub use tokenizer::{Position, Specials, StreamDecoder, Tokenizer};
