@@ -78,6 +78,13 @@ impl Weights {
         self.store.arrays.contains_key(&self.full(name))
     }
 
+    /// All arrays (whatever this place is) that somebody has got, with their names, in no order.
+    pub fn used(&self) -> Vec<(&str, &Array)> {
+        let unused = self.store.unused.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.store.arrays.iter().filter(|(name, _)| !unused.contains(*name));
+        all.map(|(name, array)| (name.as_str(), array)).collect()
+    }
+
     /// The names of all arrays (whatever this place is) that nobody has got yet, sorted.
     pub fn unused(&self) -> Vec<String> {
         self.store.unused.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
@@ -104,6 +111,7 @@ mod tests {
         assert_eq!(weights.unused(), ["a.0.w", "a.1.w"]);
         place.get("w", [2, 3]).unwrap();
         assert_eq!(weights.unused(), ["a.1.w"]);
+        assert_eq!(weights.used().iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["a.0.w"]);
         assert!(weights.contains("a.1.w") && !weights.contains("a.2.w"));
     }
 }

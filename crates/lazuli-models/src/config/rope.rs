@@ -1,0 +1,154 @@
+//! Position embeddings: `rope_theta` with `rope_scaling`, or `rope_parameters`, which may differ by layer type.
+
+use lazuli_nn::{RopeConfig, RopeScaling, RopeStyle, Yarn, YarnRamp};
+
+use super::{Decoder, Keys};
+use crate::Result;
+
+/// Reads the position embedding of layers of the type `layer_type` (a name as in `layer_types`), from
+/// `rope_parameters` if it is there, else from `rope_theta` and `rope_scaling`.
+///
+/// # Errors
+/// If a value is malformed, or the kind of scaling or one of its parameters is not supported.
+pub fn rope(keys: &Keys, decoder: &Decoder, layer_type: &str, style: RopeStyle) -> Result<RopeConfig> {
+    let parameters = match keys.object("rope_parameters")? {
+        Some(all) if all.has(layer_type) => all.object(layer_type)?,
+        Some(all) => Some(all),
+        None => keys.object("rope_scaling")?,
+    };
+    let outer = |key| keys.optional_number(key);
+    let inner = |key| parameters.as_ref().map_or(Ok(None), |p| p.optional_number(key));
+    let Some(theta) = inner("rope_theta")?.or(outer("rope_theta")?) else {
+        return Err(keys.error("rope_theta", "missing"));
+    };
+    if theta <= 1.0 {
+        return Err(keys.error("rope_theta", format!("found {theta}, expected a number above 1")));
+    }
+    let share = inner("partial_rotary_factor")?.or(outer("partial_rotary_factor")?).unwrap_or(1.0);
+    let rotated = (decoder.head_dim as f32 * share) as usize;
+    if !(0.0..=1.0).contains(&share) || rotated == 0 || rotated % 2 != 0 {
+        let what = format!("{share} of heads of {} is not an even number of elements", decoder.head_dim);
+        return Err(keys.error("partial_rotary_factor", what));
+    }
+    let scaling = parameters.map_or(Ok(RopeScaling::None), |p| scaling(&p, decoder))?;
+    Ok(RopeConfig { theta, rotated, style, scaling })
+}
+
+fn scaling(keys: &Keys, decoder: &Decoder) -> Result<RopeScaling> {
+    // Older files say `type`; some say both.
+    let old: Option<String> = keys.optional("type", "a name")?;
+    let kind = keys.optional("rope_type", "a name")?.or(old).unwrap_or_else(|| "default".to_owned());
+    let factor = || {
+        let factor = keys.number("factor")?;
+        if factor > 0.0 { Ok(factor) } else { Err(keys.error("factor", format!("{factor} is not positive"))) }
+    };
+    let original = keys.optional_size("original_max_position_embeddings")?;
+    let scaling = match kind.as_str() {
+        "default" | "none" => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor: factor()? },
+        "llama3" => RopeScaling::Llama3 {
+            factor: factor()?,
+            low_freq_factor: keys.number("low_freq_factor")?,
+            high_freq_factor: keys.number("high_freq_factor")?,
+            original_context: original
+                .ok_or_else(|| keys.error("original_max_position_embeddings", "missing"))?,
+        },
+        "yarn" => RopeScaling::Yarn(yarn(keys, factor()?, original.unwrap_or(decoder.context))?),
+        other => {
+            let what = format!("`{other}` is not supported; default, linear, llama3 and yarn are");
+            return Err(keys.error("rope_type", what));
+        }
+    };
+    keys.finish(&format!("rope of type {kind}")).map(|()| scaling)
+}
+
+fn yarn(keys: &Keys, factor: f32, original_context: usize) -> Result<Yarn> {
+    let or = |key, default| keys.optional_number(key).map(|x| x.unwrap_or(default));
+    let (mscale, mscale_all) = (or("mscale", 0.0)?, or("mscale_all_dim", 0.0)?);
+    // DeepSeek's variant: the ratio of two weighted logarithms in place of the paper's one.
+    let weighted = |mscale: f32| mscale * (Yarn::default_attention_factor(factor) - 1.0) + 1.0;
+    let default = if mscale != 0.0 && mscale_all != 0.0 {
+        weighted(mscale) / weighted(mscale_all)
+    } else {
+        Yarn::default_attention_factor(factor)
+    };
+    let ramp = match keys.optional("truncate", "true or false")? {
+        Some(false) => YarnRamp::Exact,
+        _ => YarnRamp::Whole,
+    };
+    Ok(Yarn {
+        factor,
+        original_context,
+        beta_fast: or("beta_fast", 32.0)?,
+        beta_slow: or("beta_slow", 1.0)?,
+        attention_factor: or("attention_factor", default)?,
+        ramp,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(settings: Value, layer_type: &str) -> Result<RopeConfig> {
+        let Value::Object(map) = settings else { panic!("an object") };
+        let keys = Keys::new(
+            map,
+            json!({
+                "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 1, "num_hidden_layers": 1,
+                "vocab_size": 1, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6,
+            }),
+        );
+        rope(&keys, &Decoder::read(&keys)?, layer_type, RopeStyle::Halves)
+    }
+
+    #[test]
+    fn both_forms_mean_the_same() {
+        let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
+        let old = read(json!({"rope_theta": 500000.0, "rope_scaling": llama3}), "full_attention").unwrap();
+        let mut new = llama3.clone();
+        new["rope_theta"] = json!(500000.0);
+        assert_eq!(read(json!({"rope_parameters": new}), "full_attention").unwrap(), old);
+        assert_eq!((old.theta, old.rotated), (500000.0, 16));
+    }
+
+    #[test]
+    fn parameters_may_differ_by_layer_type() {
+        let settings = json!({"rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        }});
+        let full = read(settings.clone(), "full_attention").unwrap();
+        assert_eq!((full.theta, full.scaling), (1e6, RopeScaling::Linear { factor: 8.0 }));
+        let sliding = read(settings, "sliding_attention").unwrap();
+        assert_eq!((sliding.theta, sliding.scaling), (1e4, RopeScaling::None));
+    }
+
+    #[test]
+    fn yarn_has_defaults() {
+        let scaling = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024});
+        let RopeScaling::Yarn(yarn) =
+            read(json!({"rope_theta": 1e4, "rope_scaling": scaling}), "full_attention").unwrap().scaling
+        else {
+            panic!("yarn")
+        };
+        assert_eq!((yarn.original_context, yarn.beta_fast, yarn.ramp), (1024, 32.0, YarnRamp::Whole));
+        assert!((yarn.attention_factor - 1.138_629_4).abs() < 1e-6);
+    }
+
+    #[test]
+    fn unknown_kinds_and_parameters_are_refused_by_name() {
+        let refusal = |scaling: Value| {
+            let settings = json!({"rope_theta": 1e4, "rope_scaling": scaling});
+            read(settings, "full_attention").unwrap_err().to_string()
+        };
+        let message = refusal(json!({"rope_type": "dynamic", "factor": 2.0}));
+        assert!(message.contains("`rope_scaling.rope_type`: `dynamic` is not supported"), "{message}");
+        let message = refusal(json!({"rope_type": "linear", "factor": 2.0, "mrope_section": [1, 2]}));
+        assert!(message.contains("`rope_scaling.mrope_section` = [1,2]"), "{message}");
+        let message = refusal(json!({"rope_type": "linear", "factor": 0.0}));
+        assert!(message.contains("`rope_scaling.factor`: 0 is not positive"), "{message}");
+    }
+}

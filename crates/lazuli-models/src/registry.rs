@@ -1,0 +1,75 @@
+//! [`load`]: from a checkpoint to the architecture that it names, and [`CausalLm`], what all of them can do.
+
+use lazuli_core::Array;
+use lazuli_io::Checkpoint;
+use lazuli_nn::{BatchArrays, KvPool};
+
+use crate::source::Source;
+use crate::{Error, Result, Spec, arch};
+
+/// A language model that predicts the next token.
+pub trait CausalLm: Send + Sync {
+    /// What it is, in numbers.
+    fn spec(&self) -> &Spec;
+
+    /// The graph of one pass over `batch`: f32 logits `[rows, vocabulary]`, one row for each that the batch asks
+    /// for. Computes nothing. The caller evaluates the logits together with [`KvPool::pending`], and before the
+    /// next pass; if it wants no logits, the pool's arrays alone (the last layer then ends at its keys and values).
+    fn forward(&self, batch: &BatchArrays, kv: &mut KvPool) -> Array;
+}
+
+type Loader = fn(&Source) -> Result<Box<dyn CausalLm>>;
+
+/// Architectures by the names that `model_type` has for them.
+const LOADERS: &[(&str, Loader)] = &[
+    ("gemma3", arch::gemma3::load),
+    ("gemma3_text", arch::gemma3::load),
+    ("llama", arch::llama::load),
+    ("qwen2", arch::qwen2::load),
+];
+
+/// The names of all supported architectures, sorted; `gemma3` stands for its text part.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    LOADERS.iter().map(|(name, _)| *name)
+}
+
+/// The same in a sentence.
+pub(crate) fn supported() -> String {
+    architectures().collect::<Vec<_>>().join(", ")
+}
+
+/// Loads the model that `checkpoint` holds: weights stay in the mapped files and are not read.
+///
+/// # Errors
+/// If the architecture is unknown, a setting or tensor is missing, malformed, or not supported.
+pub fn load(checkpoint: &Checkpoint) -> Result<Box<dyn CausalLm>> {
+    let source = Source::open(checkpoint)?;
+    let Some((name, loader)) = LOADERS.iter().find(|(name, _)| *name == source.model_type) else {
+        return Err(Error::UnknownArchitecture { found: source.model_type, supported: supported() });
+    };
+    let model = loader(&source)?;
+    refuse_unused(name, &source)?;
+    Ok(model)
+}
+
+/// Tensors of old checkpoints that newer code computes by itself: they may be there and are not read.
+const HARMLESS_TENSORS: &[&str] = &["rotary_emb.inv_freq", "attn_rot_embd.weight"];
+
+fn refuse_unused(architecture: &str, source: &Source) -> Result<()> {
+    let tied = source.config.get("tie_word_embeddings").and_then(serde_json::Value::as_bool) != Some(false);
+    let harmless = |name: &String| {
+        // A tied model's file may hold its table twice; the settings decide.
+        HARMLESS_TENSORS.iter().any(|end| name.ends_with(end)) || (tied && name == "lm_head.weight")
+    };
+    let mut unused = source.weights.unused();
+    unused.extend(source.others.iter().cloned());
+    unused.retain(|name| !harmless(name));
+    if unused.is_empty() {
+        return Ok(());
+    }
+    let mut names = unused.iter().take(5).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if unused.len() > 5 {
+        names.push_str(", ..");
+    }
+    Err(Error::UnusedTensors { architecture: architecture.to_owned(), count: unused.len(), names })
+}

@@ -1,0 +1,148 @@
+//! [`Source`]: a checkpoint in one form, whatever files it came from: settings as in `config.json`, weights by
+//! their Hugging Face names, and the conventions in which the two worlds differ.
+
+use lazuli_io::{Checkpoint, Kind, TensorInfo};
+use lazuli_nn::{Rope, RopeConfig, RopeScaling, RopeStyle, Weights};
+use serde_json::{Map, Value};
+
+use crate::config::{self, Decoder, Keys};
+use crate::{Error, Result, gguf};
+
+/// What a model is loaded from.
+#[derive(Debug)]
+pub struct Source {
+    /// `model_type`.
+    pub model_type: String,
+    /// All settings.
+    pub config: Map<String, Value>,
+    /// All tensors.
+    pub weights: Weights,
+    /// How the tensors are to be understood.
+    pub conventions: Conventions,
+    /// Tensors that cannot be arrays; only harmless ones may be among them.
+    pub others: Vec<String>,
+}
+
+/// What writers of checkpoints do differently.
+#[derive(Debug, Clone, Copy)]
+pub struct Conventions {
+    /// Which elements of a head rotate together.
+    pub rope: RopeStyle,
+    /// What the weights of norms are, in models that add one to them.
+    pub norms: NormWeights,
+}
+
+/// See [`Conventions::norms`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormWeights {
+    /// As the model's own code stores them.
+    AsPublished,
+    /// With the one added.
+    OffsetIncluded,
+}
+
+/// Parts of multimodal checkpoints that a text model leaves out, and the names of its own part.
+const VISION: &[&str] =
+    &["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
+const TEXT: &[(&str, &str)] = &[
+    ("language_model.model.", "model."),
+    ("model.language_model.", "model."),
+    ("language_model.lm_head.", "lm_head."),
+];
+
+impl Source {
+    /// Reads a checkpoint's description and names its tensors. No weight is read.
+    ///
+    /// # Errors
+    /// If the description is damaged, or asks for something that is not supported.
+    pub fn open(checkpoint: &Checkpoint) -> Result<Self> {
+        match checkpoint.kind() {
+            Kind::Gguf(metadata) => {
+                let (dialect, config) = gguf::describe(metadata, checkpoint)?;
+                let name = |name: &str| Some(gguf::tensor_name(dialect, name));
+                Self::new(checkpoint, dialect.model_type.to_owned(), config, dialect.conventions, name)
+            }
+            Kind::Tensors => {
+                let path = checkpoint.path().display();
+                Err(Error::setting("model_type", format!("missing: {path} holds tensors and no settings")))
+            }
+            Kind::HuggingFace(config) => {
+                let Value::Object(config) = config else {
+                    return Err(Error::setting("config.json", "it is no object"));
+                };
+                let nested = config.get("text_config").and_then(Value::as_object);
+                let text = nested.map_or_else(|| config.clone(), |text| text_config(config, text));
+                let model_type = text.get("model_type").and_then(Value::as_str);
+                let model_type =
+                    model_type.ok_or_else(|| Error::setting("model_type", "missing"))?.to_owned();
+                let conventions = Conventions { rope: RopeStyle::Halves, norms: NormWeights::AsPublished };
+                let is_vision = |name: &str| nested.is_some() && VISION.iter().any(|p| name.starts_with(p));
+                let name = |name: &str| (!is_vision(name)).then(|| text_name(name));
+                Self::new(checkpoint, model_type, text, conventions, name)
+            }
+        }
+    }
+
+    fn new(
+        checkpoint: &Checkpoint,
+        model_type: String,
+        config: Map<String, Value>,
+        conventions: Conventions,
+        rename: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let (mut arrays, mut others) = (Vec::new(), Vec::new());
+        for tensor in checkpoint.tensors() {
+            let Some(name) = rename(&tensor.name) else { continue };
+            if is_array(tensor) {
+                arrays.push((name, checkpoint.array_of(tensor)?));
+            } else {
+                others.push(name);
+            }
+        }
+        Ok(Self { model_type, config, weights: Weights::new(arrays), conventions, others })
+    }
+
+    /// The settings, with the architecture's `defaults` for absent ones.
+    pub fn keys(&self, defaults: Value) -> Keys {
+        Keys::new(self.config.clone(), defaults)
+    }
+
+    /// The position embedding of layers of the type `layer_type`, with the factors that a file may carry as a
+    /// tensor in place of settings.
+    pub fn rope(&self, keys: &Keys, decoder: &Decoder, layer_type: &str) -> Result<Rope> {
+        let mut config = config::rope(keys, decoder, layer_type, self.conventions.rope)?;
+        let pairs = config.rotated / 2;
+        if let Some(factors) = self.weights.at("model").optional("rope_factors.weight", [pairs])? {
+            if config.scaling != RopeScaling::None {
+                let what = "both a kind of scaling and a tensor of factors are given";
+                return Err(keys.error("rope_scaling", what));
+            }
+            config = RopeConfig { scaling: RopeScaling::Factors(factors.as_slice()?.to_vec()), ..config };
+        }
+        Ok(Rope::new(&config))
+    }
+}
+
+/// The settings of the text part of a multimodal model. What stands outside it and concerns all parts is kept.
+fn text_config(outer: &Map<String, Value>, text: &Map<String, Value>) -> Map<String, Value> {
+    let mut config = text.clone();
+    for key in ["model_type", "tie_word_embeddings", "quantization", "quantization_config"] {
+        if let (None, Some(value)) = (config.get(key), outer.get(key)) {
+            config.insert(key.to_owned(), value.clone());
+        }
+    }
+    config
+}
+
+fn text_name(name: &str) -> String {
+    let found = TEXT.iter().find_map(|(from, to)| name.strip_prefix(from).map(|rest| format!("{to}{rest}")));
+    found.unwrap_or_else(|| name.to_owned())
+}
+
+fn is_array(tensor: &TensorInfo) -> bool {
+    use lazuli_io::Encoding as E;
+    !matches!(
+        tensor.encoding,
+        E::I8 | E::U16 | E::I16 | E::U64 | E::I64 | E::F64 | E::F8E4M3 | E::F8E5M2 | E::F8E8M0
+    )
+}

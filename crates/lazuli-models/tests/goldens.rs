@@ -1,0 +1,40 @@
+//! Each architecture against the results of a reference implementation, on the interpreter that defines every
+//! operation. The facade's tests run the same checks on backends.
+
+mod golden;
+
+use golden::{greedy_agrees, logits_agree, ragged_batches_agree};
+use lazuli_core::Runtime;
+
+/// The stated bound in exact precision; what is found is far below it.
+const TOLERANCE: f32 = 2e-3;
+
+macro_rules! goldens {
+    ($($test:ident => $fixture:literal),* $(,)?) => {$(
+        mod $test {
+            use super::*;
+
+            #[test]
+            fn logits() {
+                logits_agree($fixture, &Runtime::reference(), TOLERANCE);
+            }
+
+            #[test]
+            fn greedy() {
+                greedy_agrees($fixture, &Runtime::reference());
+            }
+
+            #[test]
+            fn ragged() {
+                ragged_batches_agree($fixture, &Runtime::reference(), 1e-5);
+            }
+        }
+    )*};
+}
+
+goldens! {
+    llama3 => "llama3",
+    llama_tied => "llama-tied",
+    qwen2 => "qwen2",
+    gemma3 => "gemma3",
+}
