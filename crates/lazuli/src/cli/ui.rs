@@ -31,7 +31,8 @@ impl Ui {
     /// A bar that counts bytes; hidden when stderr is no terminal and under `--quiet` or `--json`.
     pub fn bytes_bar(self, label: &str, total: u64) -> ProgressBar {
         let bar = self.bar(Some(total));
-        let template = "{msg}  {bar:28}  {bytes}/{total_bytes}  {bytes_per_sec}  {eta}";
+        let template =
+            "{msg}  {wide_bar}  {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta}";
         bar.set_style(style(template));
         bar.set_message(label.to_owned());
         bar

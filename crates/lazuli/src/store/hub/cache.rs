@@ -140,10 +140,12 @@ impl RepoCache {
     pub fn files_to_remove(&self, what: &HubRef) -> Vec<PathBuf> {
         let mut doomed = Vec::new();
         let mut kept = Vec::new();
+        let only = what.revision.as_ref().map(|revision| self.commit_of(revision).unwrap_or_default());
         for commit in self.commits_by_age() {
             let snapshot = self.snapshot(&commit);
             let files = files_below(&snapshot);
             let chosen = match what.selector {
+                _ if only.as_ref().is_some_and(|only| *only != commit) => Vec::new(),
                 Selector::Any => files.clone(),
                 _ => choose(what, &files).map(|choice| choice.files().to_vec()).unwrap_or_default(),
             };

@@ -109,8 +109,9 @@ impl Client {
 
     /// The files of a repository at a revision.
     pub fn list(&self, repo: &str, revision: &str) -> Result<Listing, StoreError> {
-        let url =
-            format!("{}/api/models/{repo}/revision/{}?blobs=true", self.settings.endpoint, escape(revision));
+        // Of a branch's name even the slashes are escaped, or they would end it.
+        let escaped = escape(revision).replace('/', "%2F");
+        let url = format!("{}/api/models/{repo}/revision/{escaped}?blobs=true", self.settings.endpoint);
         let mut response = self.get(&url, None).map_err(|error| self.unreachable(&error))?;
         if let Some(error) = self.refusal(&response, repo, revision, repo) {
             return Err(error);

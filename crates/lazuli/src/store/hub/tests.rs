@@ -312,12 +312,15 @@ fn the_token_goes_to_the_hub_and_not_where_it_redirects() {
     let elsewhere = elsewhere.replace("127.0.0.1", "localhost");
     let (endpoint, seen) = serve(move |path, _, _| match path {
         p if p.starts_with("/api/") => Answer::new(200, listing(&[("m.gguf", &BIG)])),
-        _ => Answer::new(302, "").header("location", format!("{elsewhere}/blob")),
+        "/moved" => Answer::new(302, "").header("location", format!("{elsewhere}/blob")),
+        _ => Answer::new(307, "").header("location", "/moved"),
     });
     let places = store(&dir, &endpoint).places().clone();
     let store = Store::new(places, HubSettings { endpoint, token: Some("secret".into()), offline: false });
     resolve_in(&store, "org/m", FetchPolicy::IfMissing).unwrap();
-    assert!(seen.lock().unwrap().iter().all(|(.., token)| token.as_deref() == Some("Bearer secret")));
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|(.., token)| token.as_deref() == Some("Bearer secret")));
     assert_eq!(seen_elsewhere.lock().unwrap()[0].2, None);
 }
 
@@ -416,6 +419,38 @@ fn removing_one_model_keeps_what_others_link_to() {
     plan.execute().unwrap();
     assert!(!dir.path().join("hub/models--org--m").exists());
     assert!(names().is_empty());
+}
+
+#[test]
+fn removing_a_revision_spares_the_others() {
+    let dir = TempDir::new().unwrap();
+    let other = "f".repeat(40);
+    let listing_of_other = listing(&[("m.gguf", &[9; 2000])]).replace(COMMIT, &other);
+    let (endpoint, seen) = serve(move |path, from, _| match path {
+        "/api/models/org/m/revision/main?blobs=true" => Answer::new(200, listing(&[("m.gguf", &BIG)])),
+        "/api/models/org/m/revision/old%2Fone?blobs=true" => Answer::new(200, listing_of_other.clone()),
+        _ if path.contains(COMMIT) => part(&BIG, from),
+        _ => part(&[9; 2000], from),
+    });
+    let store = store(&dir, &endpoint);
+    let old = resolve_in(&store, "org/m@old/one", FetchPolicy::IfMissing).unwrap();
+    let main = resolve_in(&store, "org/m", FetchPolicy::Refresh).unwrap();
+    assert!(old != main && old.exists(), "{:?}", seen.lock().unwrap());
+    let removal = store.removal(&ModelRef::parse("org/m@old/one").unwrap()).unwrap();
+    assert_eq!(removal.execute().unwrap(), 2000);
+    assert!(!old.exists() && main.exists());
+}
+
+#[test]
+fn a_model_that_cannot_fit_is_not_begun() {
+    let dir = TempDir::new().unwrap();
+    let (endpoint, seen) = serve(|_, _, _| {
+        let file = serde_json::json!({ "rfilename": "m.gguf", "size": 1_u64 << 60, "blobId": "abc" });
+        Answer::new(200, serde_json::json!({ "sha": COMMIT, "siblings": [file] }).to_string())
+    });
+    let error = resolve_in(&store(&dir, &endpoint), "org/m", FetchPolicy::IfMissing).unwrap_err();
+    assert!(matches!(error, StoreError::DiskFull { variable: "HF_HOME", .. }), "{error}");
+    assert_eq!(seen.lock().unwrap().len(), 1);
 }
 
 #[test]
