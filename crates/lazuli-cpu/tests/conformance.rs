@@ -15,5 +15,5 @@ fn runtimes(precision: Precision) -> impl Iterator<Item = (String, Runtime)> {
     })
 }
 
-lazuli_testkit::conformance!(fast, runtimes(Precision::Fast));
-lazuli_testkit::conformance!(exact, runtimes(Precision::Exact));
+lazuli_testkit::conformance!(fast, runtimes(Precision::Fast), int8: 0.1);
+lazuli_testkit::conformance!(exact, runtimes(Precision::Exact), int8: 0.0);

@@ -26,17 +26,20 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Runs a case on `runtime` and on the oracle and compares the results.
+/// Runs a case on `runtime` and on the oracle and compares the results. `int8` is the error that packed cases may
+/// have on top, for precisions that round activations: the inputs have outliers, so the worst of thousands of results
+/// is about a tenth of their scale off; the kernels' own tests compare with the same rounding, and tightly.
 ///
 /// # Errors
 /// A sentence that says what differs, or what failed.
-pub fn check_case(case: &Case, runtime: &Runtime) -> Result<(), String> {
+pub fn check_case(case: &Case, runtime: &Runtime, int8: f32) -> Result<(), String> {
     let found = evaluate(case, runtime)?;
     let expected = evaluate(case, &Runtime::reference())?;
     if found.len() != expected.len() {
         return Err(format!("{} elements, expected {}", found.len(), expected.len()));
     }
-    difference(&found, &expected, case.tolerance).map_or(Ok(()), |m| Err(m.to_string()))
+    let tolerance = case.tolerance + if case.packed { int8 } else { 0.0 };
+    difference(&found, &expected, tolerance).map_or(Ok(()), |m| Err(m.to_string()))
 }
 
 fn evaluate(case: &Case, runtime: &Runtime) -> Result<Vec<f32>, String> {

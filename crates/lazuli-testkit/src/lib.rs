@@ -14,10 +14,11 @@ pub use compare::{Mismatch, check_case, difference};
 pub use random::Random;
 
 /// Makes a test that runs all cases on each of the named runtimes:
-/// `conformance!(name, || -> impl Iterator<Item = (String, Runtime)>)`.
+/// `conformance!(name, runtimes, int8: error)`, where `runtimes` yields `(String, Runtime)` and `error` is what packed
+/// products may lose to int8 activations (0 for exact backends).
 #[macro_export]
 macro_rules! conformance {
-    ($name:ident, $runtimes:expr) => {
+    ($name:ident, $runtimes:expr, int8: $int8:expr) => {
         #[test]
         fn $name() {
             let mut failures = Vec::new();
@@ -25,7 +26,7 @@ macro_rules! conformance {
             for (label, runtime) in $runtimes {
                 for case in $crate::cases() {
                     checked += 1;
-                    if let Err(why) = $crate::check_case(&case, &runtime) {
+                    if let Err(why) = $crate::check_case(&case, &runtime, $int8) {
                         failures.push(format!("{label}: {}: {why}", case.name));
                     }
                 }

@@ -1,13 +1,45 @@
 //! Attention over pages: its two phases and their scratch memory.
 
-use lazuli_core::Result;
+use lazuli_core::DType;
 use lazuli_core::fused::PagedAttention;
 use lazuli_core::plan::Step;
 
-use super::compile::{Wave, unsupported};
+use super::compile::{Stage, Wave, element};
+use super::task::{AttentionTask, Kernel, Loc};
+use crate::kernel::attention::{Attention, Shape};
 
 impl Wave<'_> {
-    pub fn attention(&mut self, _op: &PagedAttention, step: &Step) -> Result<()> {
-        Err(unsupported(step, "kernel not bound"))
+    /// Binds attention; `step`'s inputs are those of [`PagedAttention`].
+    pub fn attention(&mut self, op: &PagedAttention, step: &Step) {
+        let (q, keys, values, table) = (&step.inputs[0], &step.inputs[1], &step.inputs[2], &step.inputs[3]);
+        let shape = Shape {
+            tokens: q.shape[0],
+            heads: q.shape[1],
+            kv_heads: keys.shape[1],
+            dim: q.shape[2],
+            v_dim: values.shape[3],
+            pages: keys.shape[0],
+            page_size: keys.shape[2],
+            sequences: table.shape[0],
+            pages_per_sequence: table.shape[1],
+            kv: element(keys.dtype),
+            scale: op.scale.get(),
+            softcap: op.softcap.map(lazuli_core::Scalar::get),
+            window: op.window.map(|window| window as usize),
+        };
+        let kernel = Attention::new(self.machine.level, shape);
+        let (q_at, q_stride) = self.rows_of_heads(q, DType::F32);
+        let mut inputs = vec![q_at, self.dense(keys), self.dense(values)];
+        inputs.extend(step.inputs[3..6].iter().map(|operand| self.dense(operand)));
+        inputs.extend(step.inputs.get(6).map(|sinks| self.dense_f32(sinks)));
+        let shared_bytes = kernel.shared_scratch_bytes();
+        let shared = Loc::Workspace(self.reserve(shared_bytes));
+        self.need_scratch(kernel.worker_scratch_bytes());
+        let task = || AttentionTask { kernel, shape, q_stride, sinks: op.sinks, shared };
+        let output = Loc::of(&step.output);
+        self.push_units(Stage::Main, Kernel::Attend(task()), &inputs, output, 1);
+        if shared_bytes > 0 {
+            self.push_units(Stage::Join, Kernel::Join(task()), &inputs, output, 1);
+        }
     }
 }

@@ -73,6 +73,11 @@ impl Wave<'_> {
         self.stages[stage as usize].push(Task { kernel, inputs: inputs.into(), output, units, grain });
     }
 
+    /// Adds a task whose kernel has cut its units to the size of a chunk.
+    pub fn push_units(&mut self, stage: Stage, kernel: Kernel, inputs: &[Loc], output: Loc, units: usize) {
+        self.stages[stage as usize].push(Task { kernel, inputs: inputs.into(), output, units, grain: 1 });
+    }
+
     /// Reserves workspace for this wave.
     pub fn reserve(&mut self, bytes: usize) -> usize {
         let at = self.workspace;
@@ -122,13 +127,13 @@ impl Wave<'_> {
             Op::Gather => self.gather(step),
             Op::Concat { axis } => self.concat(*axis, step),
             Op::KvWrite => self.kv_write(step),
-            Op::Fused(fused) => self.fused(fused, step)?,
+            Op::Fused(fused) => self.fused(fused, step),
             Op::View(_) => return Err(unsupported(step, "views are not steps")),
         }
         Ok(())
     }
 
-    fn fused(&mut self, fused: &Fused, step: &Step) -> Result<()> {
+    fn fused(&mut self, fused: &Fused, step: &Step) {
         let level = self.machine.level;
         let out = &step.output;
         let (rows, cols) = (out.shape.rows(), out.shape.last_dim());
@@ -175,9 +180,8 @@ impl Wave<'_> {
                 let units = out.shape.elements();
                 self.push(Stage::Main, Kernel::Gated(kernel), &[gate, up], Loc::of(out), (units, ELEMENTS));
             }
-            Fused::PagedAttention(attention) => self.attention(attention, step)?,
+            Fused::PagedAttention(attention) => self.attention(attention, step),
         }
-        Ok(())
     }
 
     fn plain(&mut self, op: PlainOp, step: &Step) {
@@ -296,7 +300,7 @@ impl Wave<'_> {
     }
 
     /// `[tokens, heads, dim]` with dense heads, and the elements from one token to the next.
-    fn rows_of_heads(&mut self, x: &Operand, dtype: DType) -> (Loc, usize) {
+    pub fn rows_of_heads(&mut self, x: &Operand, dtype: DType) -> (Loc, usize) {
         let (heads, dim) = (x.shape[1], x.shape[2]);
         let dense_heads =
             (x.layout.strides[1] == dim || heads == 1) && (x.layout.strides[2] == 1 || dim == 1);

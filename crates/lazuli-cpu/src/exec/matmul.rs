@@ -2,10 +2,13 @@
 
 use lazuli_core::plan::{Operand, Step};
 use lazuli_core::{DType, Layout, Shape};
+use lazuli_quant::Format;
 
+use super::Precision;
 use super::compile::{Stage, Wave, element};
 use super::task::{Kernel, Loc};
 use crate::kernel::matmul_float::{MatmulFloat, PackedRows, StridedMatmul};
+use crate::kernel::quant::QuantMatmul;
 
 /// Which activations a wave has packed: products of one input share them, whatever their formats.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,7 @@ impl Wave<'_> {
         let (left, right) = (&step.inputs[0], &step.inputs[1]);
         let along_rows = right.shape.rank() == 2 && (right.layout.strides[0] == 1 || right.shape[0] == 1);
         match right.dtype {
+            DType::Quant(format) if self.packed_product(left, right, step, format) => {}
             DType::Quant(format) => self.rows_of(left, right, step, format),
             _ if along_rows => self.float_weights(left, right, step),
             _ => self.strided(left, right, step),
@@ -43,11 +47,40 @@ impl Wave<'_> {
         let units = kernel.units();
         let stride = right.layout.strides[1];
         let kernel = Kernel::MatmulFloat { kernel, weight: element(right.dtype), stride };
-        self.push(Stage::Main, kernel, &[x, Loc::of(right)], Loc::of(&step.output), (units, 1));
+        self.push_units(Stage::Main, kernel, &[x, Loc::of(right)], Loc::of(&step.output), units);
+    }
+
+    /// Packed weights times activations in int8, in fast precision and where the format has a kernel.
+    fn packed_product(&mut self, left: &Operand, right: &Operand, step: &Step, format: Format) -> bool {
+        let [m, n, k] = sizes(left, right);
+        let kernel = match self.machine.precision {
+            Precision::Fast => QuantMatmul::new(self.machine.level, format, n, k),
+            Precision::Exact => None,
+        };
+        let Some(kernel) = kernel else { return false };
+        let acts = kernel.activations(m);
+        let key = PackKey::of(left);
+        let known = self.packed.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);
+        let packed = known.unwrap_or_else(|| {
+            let (x, stride) = self.rows_f32(left, k);
+            let at = self.reserve(acts.bytes());
+            let task = Kernel::Pack { kernel: acts, stride };
+            self.push(Stage::Pack, task, &[x], Loc::Workspace(at), (acts.units(), 1));
+            self.packed.push((key, at));
+            at
+        });
+        self.need_scratch(kernel.scratch_bytes(m));
+        let row_bytes = format.plane_bytes(0, 1, k).unwrap_or(0);
+        let units = kernel.units(m);
+        let task = Kernel::MatmulPacked { kernel, acts, row_bytes, next: None };
+        let inputs = [Loc::Workspace(packed), Loc::of(right)];
+        // The kernel has cut its units to what one chunk should take.
+        self.push_units(Stage::Main, task, &inputs, Loc::of(&step.output), units);
+        true
     }
 
     /// Packed weights decoded to f32 rows: the exact precision, and formats without a kernel of their own.
-    fn rows_of(&mut self, left: &Operand, right: &Operand, step: &Step, format: lazuli_quant::Format) {
+    fn rows_of(&mut self, left: &Operand, right: &Operand, step: &Step, format: Format) {
         let [m, n, k] = sizes(left, right);
         let (x, x_stride) = self.rows_f32(left, k);
         let threads = self.machine.threads;
@@ -55,7 +88,7 @@ impl Wave<'_> {
         self.need_scratch(kernel.scratch_bytes(PackedRows::granule_of(format, k)));
         let units = kernel.units();
         let kernel = Kernel::MatmulRows { kernel, format, rows: n, cols: k };
-        self.push(Stage::Main, kernel, &[x, Loc::of(right)], Loc::of(&step.output), (units, 1));
+        self.push_units(Stage::Main, kernel, &[x, Loc::of(right)], Loc::of(&step.output), units);
     }
 
     /// Two arrays with any strides.
@@ -85,7 +118,7 @@ impl Wave<'_> {
         let kernel = StridedMatmul::new(level, [m, n, k], a_strides, b_strides, starts.collect(), threads);
         self.need_scratch(kernel.scratch_bytes());
         let units = kernel.units();
-        self.push(Stage::Main, Kernel::MatmulStrided(kernel), &[a, b], Loc::of(&step.output), (units, 1));
+        self.push_units(Stage::Main, Kernel::MatmulStrided(kernel), &[a, b], Loc::of(&step.output), units);
     }
 
     fn strided_f32(&mut self, operand: &Operand) -> (Loc, Layout) {

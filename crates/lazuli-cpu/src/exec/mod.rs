@@ -4,8 +4,6 @@
 //! adds phases for what they need (dense copies, packed activations, second halves of attention); `task` runs a
 //! piece of one. No thread is started and no memory allocated while a plan runs.
 
-#![allow(dead_code)] // Packed products and attention are bound next.
-
 mod attention;
 mod compile;
 mod elementwise;
@@ -16,7 +14,7 @@ mod task;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use lazuli_core::plan::Plan;
-use lazuli_core::{Array, Backend, Bindings, Buffer, Error, Fused, Op, Program, Result, Ticket};
+use lazuli_core::{Array, Backend, Bindings, Buffer, DType, Error, Fused, Op, Program, Result, Ticket};
 
 use crate::pool::Pool;
 use crate::simd::Level;
@@ -87,8 +85,14 @@ impl Backend for Cpu {
         "cpu"
     }
 
-    fn supports(&self, op: &Op, _inputs: &[&Array]) -> bool {
-        !matches!(op, Op::Fused(Fused::PagedAttention(_)))
+    fn supports(&self, op: &Op, inputs: &[&Array]) -> bool {
+        match op {
+            Op::Fused(Fused::PagedAttention(_)) => {
+                let pool = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+                inputs[1].dtype() == inputs[2].dtype() && pool(inputs[1].dtype())
+            }
+            _ => true,
+        }
     }
 
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Program>> {
@@ -155,11 +159,9 @@ impl Program for Compiled {
             let scratch = memory.workspace(scratch, self.scratch);
             for phase in &self.phases {
                 for task in phase {
-                    worker.for_each_chunk(task.chunks(), |chunk| {
-                        if let Err(error) = task.run(chunk, &memory, scratch) {
-                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                        }
-                    });
+                    if let Err(error) = task.run(&worker, &memory, scratch) {
+                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    }
                 }
                 worker.barrier();
             }

@@ -8,6 +8,7 @@ use lazuli_quant::Format;
 use smallvec::SmallVec;
 
 use crate::kernel::Element;
+use crate::kernel::attention::{self, Arrays, Attention, Batch};
 use crate::kernel::copy::StridedCopy;
 use crate::kernel::elementwise::Elementwise;
 use crate::kernel::gated::Gated;
@@ -16,8 +17,10 @@ use crate::kernel::kv_write::KvWrite;
 use crate::kernel::matmul_float::{MatmulFloat, PackedRows, StridedMatmul, Weights};
 use crate::kernel::norm::{LayerNorm, RmsNorm};
 use crate::kernel::plain::Plain;
+use crate::kernel::quant::{Activations, QuantMatmul, QuantMatmulArgs};
 use crate::kernel::rope::Rope;
 use crate::kernel::softmax::Softmax;
+use crate::pool::Worker;
 
 /// Where an operand lies: resolved to a pointer once per task and run.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +77,32 @@ pub(super) enum Kernel {
         cols: usize,
     },
     MatmulStrided(StridedMatmul),
+    /// Activations rounded to int8 groups, once for every product that reads them.
+    Pack {
+        kernel: Activations,
+        stride: usize,
+    },
+    /// Packed weights times packed activations; `next` is the weight that is read after this one.
+    MatmulPacked {
+        kernel: QuantMatmul,
+        acts: Activations,
+        row_bytes: usize,
+        next: Option<Loc>,
+    },
+    /// First phase of attention.
+    Attend(AttentionTask),
+    /// Second phase: partitions of long contexts are joined.
+    Join(AttentionTask),
+}
+
+/// Attention with what its phases share.
+pub(super) struct AttentionTask {
+    pub kernel: Attention,
+    pub shape: attention::Shape,
+    pub q_stride: usize,
+    pub sinks: bool,
+    /// Partial results between the phases.
+    pub shared: Loc,
 }
 
 /// The memory of one run: a pointer per value and plane.
@@ -126,6 +155,12 @@ impl<'a> Memory<'a> {
         }
     }
 
+    /// Where a worker will begin to read a packed weight: the first or a later unit, by its number.
+    pub fn first_byte(&self, loc: Loc, _worker: usize) -> *const u8 {
+        let Loc::Value { value, .. } = loc else { return std::ptr::null() };
+        self.values[value].start
+    }
+
     /// The planes of a packed leaf and how many elements of its storage come before the operand.
     pub fn packed(&self, loc: Loc) -> (SmallVec<[&'a [u8]; 3]>, usize) {
         let Loc::Value { value, offset, .. } = loc else { return (SmallVec::new(), 0) };
@@ -144,18 +179,37 @@ impl<'a> Memory<'a> {
 /// A worker's own scratch memory.
 #[derive(Clone, Copy)]
 pub(super) struct Scratch {
-    pub start: *mut u8,
-    pub len: usize,
+    start: *mut u8,
+    len: usize,
+}
+
+impl Scratch {
+    /// All of it.
+    ///
+    /// # Safety
+    /// The caller must be the worker whose scratch this is, and hold no other slice of it.
+    unsafe fn bytes<'a>(self) -> &'a mut [u8] {
+        // SAFETY: the range is the worker's own part of the workspace, as `Memory::workspace` was asked for it.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
+    }
 }
 
 impl Task {
-    /// How many chunks the task is cut into.
-    pub fn chunks(&self) -> usize {
-        self.units.div_ceil(self.grain)
+    /// Runs those chunks of the task that `worker` is the first to take. Every worker calls this for every task.
+    pub fn run(&self, worker: &Worker<'_>, memory: &Memory<'_>, scratch: Scratch) -> Result<()> {
+        if let Kernel::Attend(k) | Kernel::Join(k) = &self.kernel {
+            return self.attend(k, worker, memory, scratch);
+        }
+        let mut result = Ok(());
+        worker.for_each_chunk(self.units.div_ceil(self.grain), |chunk| {
+            if let Err(error) = self.chunk(chunk, worker.index, memory, scratch) {
+                result = Err(error);
+            }
+        });
+        result
     }
 
-    /// Runs one chunk.
-    pub fn run(&self, chunk: usize, memory: &Memory<'_>, scratch: Scratch) -> Result<()> {
+    fn chunk(&self, chunk: usize, worker: usize, memory: &Memory<'_>, scratch: Scratch) -> Result<()> {
         let units = chunk * self.grain..((chunk + 1) * self.grain).min(self.units);
         let input = |i: usize| memory.at(self.inputs[i]).cast_const();
         let floats = |i: usize| input(i).cast::<f32>();
@@ -198,6 +252,20 @@ impl Task {
                     let source = all.from_row(first);
                     kernel.run(units, floats(0), Weights::Rows(&source), out.cast(), scratch.start.cast());
                 }
+                Kernel::Pack { kernel, stride } => kernel.quantise(floats(0), *stride, units, out),
+                Kernel::MatmulPacked { kernel, acts, row_bytes, next } => {
+                    let (planes, before) = memory.packed(self.inputs[1]);
+                    let args = QuantMatmulArgs {
+                        weights: &planes[0][before / acts.cols() * row_bytes..],
+                        shape: *acts,
+                        acts: input(0),
+                        out: out.cast(),
+                        out_stride: kernel.rows(),
+                        next: next.map_or(std::ptr::null(), |loc| memory.first_byte(loc, worker)),
+                    };
+                    kernel.run(&args, units, scratch.bytes());
+                }
+                Kernel::Attend(_) | Kernel::Join(_) => unreachable!("attention is scheduled by its own data"),
                 Kernel::MatmulStrided(k) => {
                     k.run(units, floats(0), floats(1), out.cast(), scratch.start.cast());
                 }
@@ -205,6 +273,48 @@ impl Task {
                     let slots = self.indices(memory, 1);
                     k.run(units, input(0), slots, out).map_err(index_error("kv_write"))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Either phase of attention: its units depend on the batch, and every worker finds the same ones.
+    fn attend(
+        &self,
+        k: &AttentionTask,
+        worker: &Worker<'_>,
+        memory: &Memory<'_>,
+        scratch: Scratch,
+    ) -> Result<()> {
+        let at = |i: usize| memory.at(self.inputs[i]).cast_const();
+        // SAFETY: the compiler made these operands dense i32 of the shape's sizes.
+        let integers = |i: usize, len: usize| unsafe { std::slice::from_raw_parts(at(i).cast::<i32>(), len) };
+        let shape = &k.shape;
+        let batch = Batch {
+            page_table: integers(3, shape.sequences * shape.pages_per_sequence),
+            sequence: integers(4, shape.tokens),
+            position: integers(5, shape.tokens),
+        };
+        let schedule = k.kernel.schedule(batch).map_err(index_error("paged_attention"))?;
+        let arrays = Arrays {
+            q: at(0).cast(),
+            q_stride: k.q_stride,
+            keys: at(1),
+            values: at(2),
+            sinks: if k.sinks { at(6).cast() } else { std::ptr::null() },
+            out: memory.at(self.output).cast(),
+        };
+        let shared = memory.at(k.shared).cast::<f32>();
+        // SAFETY: as in `chunk`; the schedule's units are disjoint, and the plan has a barrier between the phases.
+        unsafe {
+            if matches!(self.kernel, Kernel::Attend(_)) {
+                worker.for_each_chunk(schedule.units(), |unit| {
+                    k.kernel.run(&schedule, unit..unit + 1, &arrays, scratch.start.cast(), shared);
+                });
+            } else {
+                worker.for_each_chunk(schedule.joins(), |row| {
+                    k.kernel.join(&schedule, row..row + 1, &arrays, shared);
+                });
             }
         }
         Ok(())

@@ -28,24 +28,23 @@ pub(super) fn add(table: &mut Table) {
     }
     for format in PACKED {
         for (m, k, n) in [(1, 256, 33), (2, 512, 48), (9, 768, 50), (65, 256, 100)] {
-            // Fast precision rounds activations to int8 in groups: about one part in a hundred of a row's scale.
-            table.case(format!("{m}x{k} by {format:?} {n}x{k}"), 2e-2, move |r| {
+            table.packed(format!("{m}x{k} by {format:?} {n}x{k}"), 2e-5, move |r| {
                 let (x, w) = (r.floats([m, k], DType::F32), r.packed(n, k, format));
                 x.matmul(&w.t())
             });
         }
     }
     for format in [Format::Q8_0, Format::Q4_1, Format::Q5_0] {
-        table.case(format!("odd row lengths {format:?}"), 2e-2, move |r| {
+        table.packed(format!("odd row lengths {format:?}"), 2e-5, move |r| {
             let (x, w) = (r.floats([4, 576], DType::F32), r.packed(40, 576, format));
             x.matmul(&w.t())
         });
     }
-    table.case("rows of a packed slice", 2e-2, |r| {
+    table.packed("rows of a packed slice", 2e-5, |r| {
         let (x, w) = (r.floats([3, 256], DType::F32), r.packed(60, 256, Format::Q4K));
         x.matmul(&w.slice(0, 20..50).t())
     });
-    table.case("one input for two formats", 2e-2, |r| {
+    table.packed("one input for two formats", 2e-5, |r| {
         let x = r.floats([1, 512], DType::F32).tanh();
         let (a, b) = (r.packed(30, 512, Format::Q4K), r.packed(30, 512, Format::Q6K));
         x.matmul(&a.t()) + x.matmul(&b.t())

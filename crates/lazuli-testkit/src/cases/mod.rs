@@ -19,6 +19,8 @@ pub struct Case {
     pub seed: u64,
     /// Allowed error, relative to the scale of the result.
     pub tolerance: f32,
+    /// Whether it multiplies packed weights, for which a backend may round activations to int8.
+    pub packed: bool,
     /// Builds the graph.
     pub build: Box<dyn Fn(&mut Random) -> Array>,
 }
@@ -45,6 +47,19 @@ impl Table {
         build: impl Fn(&mut Random) -> Array + 'static,
     ) {
         let (name, seed) = (name.into(), self.cases.len() as u64 + 1);
-        self.cases.push(Case { name, seed, tolerance, build: Box::new(build) });
+        self.cases.push(Case { name, seed, tolerance, packed: false, build: Box::new(build) });
+    }
+
+    /// A case of packed weights.
+    fn packed(
+        &mut self,
+        name: impl Into<String>,
+        tolerance: f32,
+        build: impl Fn(&mut Random) -> Array + 'static,
+    ) {
+        self.case(name, tolerance, build);
+        if let Some(case) = self.cases.last_mut() {
+            case.packed = true;
+        }
     }
 }

@@ -57,6 +57,11 @@ impl Activations {
         (k % GROUP == 0).then_some(Self { level, m, k })
     }
 
+    /// Values of a row.
+    pub fn cols(self) -> usize {
+        self.k
+    }
+
     /// Bytes of the buffer, which should be aligned to 64.
     pub fn bytes(self) -> usize {
         if self.few() { self.m * self.row_bytes() } else { self.m.div_ceil(TILE) * self.tile_bytes() }

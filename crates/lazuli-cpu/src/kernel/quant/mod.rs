@@ -77,6 +77,11 @@ impl QuantMatmul {
         Some(Self { level, n, k, row_bytes, kernels })
     }
 
+    /// Weight rows: values of an output row.
+    pub fn rows(&self) -> usize {
+        self.n
+    }
+
     /// The layout of `m` rows of activations for this product; the same for every product with the same `k`.
     pub fn activations(&self, m: usize) -> Activations {
         Activations { level: self.level, m, k: self.k }
