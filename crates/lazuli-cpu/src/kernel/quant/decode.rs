@@ -69,7 +69,12 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
 ) {
     // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
     unsafe {
-        let scales = weights.map(|o| acts.map(|row| F::scales(s, o, s.eight(row.scales.add(at / GROUP)))));
+        let mut scales = [[F::scales(s, weights[0], s.eight(acts[0].scales.add(at / GROUP))); M]; R];
+        for r in 0..R {
+            for m in 0..M {
+                scales[r][m] = F::scales(s, weights[r], s.eight(acts[m].scales.add(at / GROUP)));
+            }
+        }
         chunk::<S, F, R, M, 0>(s, weights, acts, at, &scales, sums);
         chunk::<S, F, R, M, 1>(s, weights, acts, at, &scales, sums);
         chunk::<S, F, R, M, 2>(s, weights, acts, at, &scales, sums);
@@ -98,16 +103,16 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
 ) {
     // SAFETY: as for `octet`.
     unsafe {
-        let a = acts.map(|row| s.bytes(row.codes.add(at + 64 * C)));
-        let start = a.map(|a| {
+        let mut a = [s.bytes(acts[0].codes.add(at + 64 * C)); M];
+        let mut start = [s.no_sums(); M];
+        for m in 0..M {
+            a[m] = s.bytes(acts[m].codes.add(at + 64 * C));
             if F::SIGNED {
-                s.signed_start(a)
+                start[m] = s.signed_start(a[m]);
             } else if F::OFFSET > 0 {
-                s.offset_sums(F::OFFSET, a)
-            } else {
-                s.no_sums()
+                start[m] = s.offset_sums(F::OFFSET, a[m]);
             }
-        });
+        }
         for r in 0..R {
             let w = F::codes::<S, C>(s, weights[r]);
             for m in 0..M {
@@ -137,14 +142,20 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
         let first = job.weights.add(n * job.row_bytes);
-        let row = |r: usize| first.add(r.min(exist - 1) * job.row_bytes);
+        let mut row = [first; R];
+        for (r, row) in row.iter_mut().enumerate() {
+            *row = first.add(r.min(exist - 1) * job.row_bytes);
+        }
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
         let mut ahead = first as usize + AHEAD + (R - 1) * job.row_bytes;
         for at in (0..k).step_by(OCTET) {
             let offset = at / OCTET * F::OCTET_BYTES;
-            let mut octets: [Octet; R] = std::array::from_fn(|r| Octet(row(r).add(offset)));
-            if F::LEN < OCTET && k - at < OCTET {
-                octets = std::array::from_fn(|r| ends[r].fill(octets[r].0, job.row_bytes - offset));
+            let mut octets = [Octet(first); R];
+            for (r, octet) in octets.iter_mut().enumerate() {
+                *octet = Octet(row[r].add(offset));
+                if F::LEN < OCTET && k - at < OCTET {
+                    *octet = ends[r].fill(octet.0, job.row_bytes - offset);
+                }
             }
             ahead += R * F::OCTET_BYTES;
             stream.run_to(s, ahead);
@@ -167,7 +178,10 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
 unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Job) {
     // SAFETY: the caller's job, handed on row by row.
     unsafe {
-        let acts: [Row; M] = std::array::from_fn(|m| job.shape.row(job.acts, m.min(job.shape.m - 1)));
+        let mut acts = [job.shape.row(job.acts, 0); M];
+        for (m, acts) in acts.iter_mut().enumerate() {
+            *acts = job.shape.row(job.acts, m.min(job.shape.m - 1));
+        }
         let row = |n: usize| job.weights.add(n * job.row_bytes);
         let mut stream = Stream::new(row(job.rows.start), row(job.rows.end), job.next);
         let mut ends = [Remainder::new(); R];

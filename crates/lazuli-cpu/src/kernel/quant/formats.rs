@@ -4,7 +4,6 @@
 
 use super::blocks::{Blocks, Octet, coarse, read_u16, read_u32};
 use crate::simd::Dot;
-use half::f16;
 
 /// `d`, then 32 signed bytes.
 pub(super) struct Q8_0;
@@ -122,12 +121,6 @@ impl Blocks for Q5_1 {
     }
 }
 
-/// `d` and `dmin` at the head of a K-quant's block.
-#[inline(always)]
-unsafe fn heads(p: *const u8) -> (f32, f32) {
-    unsafe { (f16::from_bits(read_u16(p)).to_f32(), f16::from_bits(read_u16(p.add(2))).to_f32()) }
-}
-
 /// The 6-bit scales of Q4_K and Q5_K, one to a byte: four stand whole in the first word, the other four are
 /// split between the last word's low nibbles and the first word's top bits.
 #[inline(always)]
@@ -158,13 +151,17 @@ macro_rules! six_bit {
         #[inline(always)]
         unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
             unsafe {
-                let d = s.eight_splat(heads(o.0).0);
+                let d = s.eight_splat_f16(read_u16(o.0));
                 s.eight_mul(s.eight_mul(s.eight_u8(six_bit_scales(o.0)), d), by)
             }
         }
         #[inline(always)]
         unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
-            unsafe { s.eight_mul(s.eight_u8(six_bit_mins(o.0)), s.eight_splat(-heads(o.0).1)) }
+            unsafe {
+                // The sign bit turns the factor of what is subtracted around.
+                let d = s.eight_splat_f16(read_u16(o.at(2)) ^ 0x8000);
+                s.eight_mul(s.eight_u8(six_bit_mins(o.0)), d)
+            }
         }
     };
 }
@@ -221,7 +218,7 @@ impl Blocks for Q6K {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
-        unsafe { s.wide_scales(o.at(192), f16::from_bits(read_u16(o.at(208))).to_f32(), by) }
+        unsafe { s.wide_scales(o.at(192), s.eight_mul(s.eight_splat_f16(read_u16(o.at(208))), by)) }
     }
     #[inline(always)]
     fn fold<S: Dot, const C: usize>(s: S, acc: S::Wide, sums: S::Sums, scales: S::Wide) -> S::Wide {

@@ -76,8 +76,10 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
                 }
             }
             for four in at / 4..(at + STEP) / 4 {
-                let w: [S::Codes; V] =
-                    std::array::from_fn(|v| s.codes(panel.codes.add((four * V + v) * vector)));
+                let mut w = [s.codes(panel.codes.add(four * V * vector)); V];
+                for (v, w) in w.iter_mut().enumerate().skip(1) {
+                    *w = s.codes(panel.codes.add((four * V + v) * vector));
+                }
                 for (m, dots) in dots.iter_mut().enumerate() {
                     let a = s.codes_splat(acts.codes.add((four * TILE + m) * 4));
                     for v in 0..V {

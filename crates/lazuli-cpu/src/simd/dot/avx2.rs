@@ -180,9 +180,8 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { self.eight_sum(_mm256_add_ps(x[0], x[1])) }
     }
     #[inline(always)]
-    unsafe fn wide_scales(self, p: *const u8, d: f32, by: __m256) -> Self::Wide {
+    unsafe fn wide_scales(self, p: *const u8, by: __m256) -> Self::Wide {
         unsafe {
-            let by = _mm256_mul_ps(by, _mm256_set1_ps(d));
             let low = _mm256_permutevar8x32_ps(by, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
             let high = _mm256_permutevar8x32_ps(by, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
             let x = _mm_loadu_si128(p.cast());
@@ -210,6 +209,10 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     fn eight_splat(self, x: f32) -> __m256 {
         unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn eight_splat_f16(self, bits: u16) -> __m256 {
+        unsafe { _mm256_cvtph_ps(_mm_set1_epi16(bits as i16)) }
     }
     #[inline(always)]
     fn eight_f16(self, low: u64, high: u64) -> __m256 {

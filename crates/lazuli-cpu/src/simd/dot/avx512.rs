@@ -173,10 +173,9 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { self.eight_sum(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x))) }
     }
     #[inline(always)]
-    unsafe fn wide_scales(self, p: *const u8, d: f32, by: __m256) -> __m512 {
+    unsafe fn wide_scales(self, p: *const u8, by: __m256) -> __m512 {
         unsafe {
             let twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-            let by = _mm256_mul_ps(by, _mm256_set1_ps(d));
             let by = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(by));
             _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))), by)
         }
@@ -197,6 +196,10 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     fn eight_splat(self, x: f32) -> __m256 {
         unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn eight_splat_f16(self, bits: u16) -> __m256 {
+        unsafe { _mm256_cvtph_ps(_mm_set1_epi16(bits as i16)) }
     }
     #[inline(always)]
     fn eight_f16(self, low: u64, high: u64) -> __m256 {

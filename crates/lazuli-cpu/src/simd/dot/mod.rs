@@ -94,11 +94,11 @@ pub trait Dot: Simd {
     fn fold_quads<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Wide) -> Self::Wide;
     /// The sum of the lanes.
     fn wide_sum(self, x: Self::Wide) -> f32;
-    /// 16 signed bytes times the 8 scales, each scale for two neighbours, times `d`.
+    /// 16 signed bytes times the 8 scales, each scale for two neighbours.
     ///
     /// # Safety
     /// `p` must be valid for reading 16 bytes.
-    unsafe fn wide_scales(self, p: *const u8, d: f32, by: Self::Eight) -> Self::Wide;
+    unsafe fn wide_scales(self, p: *const u8, by: Self::Eight) -> Self::Wide;
     /// Stores 16 values.
     ///
     /// # Safety
@@ -117,6 +117,8 @@ pub trait Dot: Simd {
     unsafe fn store_eight(self, p: *mut f32, x: Self::Eight);
     /// All lanes `x`.
     fn eight_splat(self, x: f32) -> Self::Eight;
+    /// All lanes the half-precision value of these bits.
+    fn eight_splat_f16(self, bits: u16) -> Self::Eight;
     /// 8 half-precision values, the first in the low bits of `low`.
     fn eight_f16(self, low: u64, high: u64) -> Self::Eight;
     /// 8 unsigned bytes, the first in the low bits.

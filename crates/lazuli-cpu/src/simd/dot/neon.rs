@@ -185,9 +185,8 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         unsafe { self.eight_sum([vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3])]) }
     }
     #[inline(always)]
-    unsafe fn wide_scales(self, p: *const u8, d: f32, by: Self::Eight) -> Self::Wide {
+    unsafe fn wide_scales(self, p: *const u8, by: Self::Eight) -> Self::Wide {
         unsafe {
-            let by = [vmulq_n_f32(by[0], d), vmulq_n_f32(by[1], d)];
             let x = vld1q_s8(p.cast());
             let (low, high) = (vmovl_s8(vget_low_s8(x)), vmovl_high_s8(x));
             let quads = [
@@ -226,6 +225,11 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     #[inline(always)]
     fn eight_splat(self, x: f32) -> Self::Eight {
         unsafe { [vdupq_n_f32(x); 2] }
+    }
+    #[inline(always)]
+    fn eight_splat_f16(self, bits: u16) -> Self::Eight {
+        let four = from_f16(u64::from(bits) * 0x0001_0001_0001_0001);
+        [four; 2]
     }
     #[inline(always)]
     fn eight_f16(self, low: u64, high: u64) -> Self::Eight {

@@ -119,10 +119,10 @@ impl Dot for Scalar {
         self.eight_sum(from_fn(|i| x[i] + x[i + 8]))
     }
     #[inline]
-    unsafe fn wide_scales(self, p: *const u8, d: f32, by: [f32; 8]) -> [f32; 16] {
+    unsafe fn wide_scales(self, p: *const u8, by: [f32; 8]) -> [f32; 16] {
         // SAFETY: the caller vouches for 16 bytes.
         let x = unsafe { p.cast::<[u8; 16]>().read() };
-        from_fn(|i| i8_at(&x, i) as f32 * (by[i / 2] * d))
+        from_fn(|i| i8_at(&x, i) as f32 * (by[i / 2]))
     }
     #[inline]
     unsafe fn store_wide(self, p: *mut f32, x: [f32; 16]) {
@@ -143,6 +143,10 @@ impl Dot for Scalar {
     #[inline]
     fn eight_splat(self, x: f32) -> [f32; 8] {
         [x; 8]
+    }
+    #[inline]
+    fn eight_splat_f16(self, bits: u16) -> [f32; 8] {
+        [f16::from_bits(bits).to_f32(); 8]
     }
     #[inline]
     fn eight_f16(self, low: u64, high: u64) -> [f32; 8] {

@@ -17,8 +17,8 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
         let ones = s.eight_splat(1.0);
         let sums = |sums| s.fold_pairs::<0>(s.wide_zero(), sums, ones);
         let scales = s.eight_u8(bits);
-        let by_quads =
-            s.wide_scales(p.add(7), 0.5, s.eight_f16(0x3c00_4000_4200_4400, 0x4500_4600_4700_4800));
+        let factors = s.eight_f16(0x3c00_4000_4200_4400, 0x4500_4600_4700_4800);
+        let by_quads = s.wide_scales(p.add(7), s.eight_mul(s.eight_splat_f16(0x3800), factors));
         let products = s.dot_signed(s.signed_start(v), w, v);
         match op {
             0 => s.store_bytes(to, w),
