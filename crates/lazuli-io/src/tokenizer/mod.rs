@@ -6,7 +6,9 @@
 
 mod bpe;
 mod byte_level;
+mod folder;
 mod gguf;
+mod library;
 mod merge;
 mod pre;
 mod special;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 pub use stream::{Position, StreamDecoder};
 
 use bpe::Bpe;
+use library::Library;
 use spm::Spm;
 use vocab::{Kind, Vocab};
 
@@ -55,6 +58,7 @@ struct Inner {
 enum Encoder {
     Bpe(Bpe),
     Spm(Spm),
+    Library(Library),
 }
 
 impl Tokenizer {
@@ -63,12 +67,17 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, specials: Specials) -> Vec<u32> {
         let Inner { vocab, encoder, .. } = &*self.inner;
         let mut out = Vec::with_capacity(text.len() / 3 + 1);
+        if let Encoder::Library(library) = encoder {
+            library.encode(vocab, text, specials, &mut out);
+            return out;
+        }
         let mut at = 0;
         while at < text.len() {
             let next = vocab.next_added(text, at, specials);
             let end = next.as_ref().map_or(text.len(), |(range, _)| range.start);
             let between = &text[at..end];
             match encoder {
+                Encoder::Library(_) => {}
                 _ if between.is_empty() => {}
                 Encoder::Bpe(bpe) => bpe.encode(vocab, between, &mut out),
                 Encoder::Spm(spm) => spm.encode(vocab, between, &mut out),
@@ -161,6 +170,7 @@ impl Tokenizer {
     fn begins_with_space(&self) -> bool {
         match &self.inner.encoder {
             Encoder::Spm(spm) => spm.space_prefix,
+            Encoder::Library(library) => library.space_prefix,
             Encoder::Bpe(_) => false,
         }
     }

@@ -12,13 +12,11 @@ use crate::gguf::Strings;
 pub(super) enum Texts {
     /// An array of a mapped GGUF file.
     Mapped(Strings),
-    #[cfg_attr(not(test), expect(dead_code, reason = "for vocabularies that are not mapped"))]
     /// Texts one after another, and where each ends.
     Owned { bytes: Vec<u8>, ends: Vec<usize> },
 }
 
 impl Texts {
-    #[cfg(test)]
     pub(super) fn owned<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Self {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for text in texts {
