@@ -44,10 +44,10 @@ impl Checkpoint {
         })?;
         let array = |source| Error::Array { tensor: tensor.name.clone(), source };
         let mut planes = Vec::with_capacity(tensor.planes.len());
-        for plane in &tensor.planes {
+        for (number, plane) in tensor.planes.iter().enumerate() {
             let buffer = &self.buffers()[plane.file];
             let start = plane.bytes.start;
-            if start % tensor.encoding.alignment() == 0 {
+            if start % tensor.encoding.alignment(number) == 0 {
                 planes.push((buffer.clone(), start));
                 continue;
             }

@@ -97,9 +97,16 @@ impl Checkpoint {
     }
 
     fn new(path: &Path, kind: Kind, files: Vec<MappedFile>, tensors: Vec<TensorInfo>) -> Self {
-        let index = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
+        let index = index(&tensors);
         let buffers = files.iter().map(buffer).collect();
         Self { path: path.to_owned(), kind, files, tensors, index, buffers }
+    }
+
+    /// The same files with another list of tensors.
+    pub(crate) fn with_tensors(mut self, tensors: Vec<TensorInfo>) -> Self {
+        self.index = index(&tensors);
+        self.tensors = tensors;
+        self
     }
 
     /// The path it was opened from.
@@ -161,6 +168,11 @@ impl Checkpoint {
     pub fn tensor_bytes(&self) -> usize {
         self.tensors.iter().map(TensorInfo::bytes).sum()
     }
+}
+
+/// Places in the list by name.
+fn index(tensors: &[TensorInfo]) -> HashMap<String, usize> {
+    tensors.iter().enumerate().map(|(place, tensor)| (tensor.name.clone(), place)).collect()
 }
 
 /// The GGUF models in a folder: a split one counts once, by its first part.

@@ -220,6 +220,9 @@ pub enum TensorFault {
     /// Bytes between this tensor and the one before that belong to none.
     #[error("{0} bytes before its data belong to no tensor")]
     Gap(usize),
+    /// Tensors that should make one quantised weight do not fit together.
+    #[error("{0}")]
+    Group(String),
     /// The bytes given and the bytes that shape and type need differ.
     #[error("its shape and type need {need} bytes, but it is given {given}")]
     Size {

@@ -51,9 +51,15 @@ impl Encoding {
         })
     }
 
-    /// Alignment that reading one element (or one block) in place needs, in bytes.
-    pub fn alignment(self) -> usize {
-        self.element_bytes().unwrap_or(1)
+    /// Alignment that reading elements of `plane` in place needs, in bytes: blocks are read byte by byte,
+    /// the codes and scales of planar formats as what they are.
+    pub fn alignment(self, plane: usize) -> usize {
+        match (self, plane) {
+            (Self::Quant(Format::Affine { scale, .. }), 1 | 2) => scale.bytes(),
+            (Self::Quant(Format::Affine { .. }), _) => 4,
+            (Self::Quant(Format::Fp8Block { .. }), 1) => 4,
+            _ => self.element_bytes().unwrap_or(1),
+        }
     }
 }
 
