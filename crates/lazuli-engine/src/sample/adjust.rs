@@ -75,7 +75,9 @@ mod tests {
 
     fn window(size: usize, ids: &[u32]) -> Window {
         let mut window = Window::new(size);
-        ids.iter().for_each(|&id| window.push(id));
+        for &id in ids {
+            window.push(id);
+        }
         window
     }
 

@@ -13,16 +13,21 @@ pub struct Candidate {
     pub logit: f32,
 }
 
-/// The tokens that may come next: in the order of their ids as long as none was cut off by rank, the best
-/// first from then on. Equal logits rank by id, so the order is the same everywhere.
+/// The tokens that may come next: the best first behind [`Candidates::fill_top_k`], else in the order of their
+/// ids. Equal logits rank by id, so the order is the same everywhere.
 #[derive(Debug, Clone, Default)]
 pub struct Candidates {
     items: Vec<Candidate>,
     ranked: bool,
 }
 
-/// How many candidates `top_p` ranks at first; it doubles until they hold enough probability.
-const FIRST_RANKED: usize = 256;
+/// Buckets per unit of logit, and how many there are: `top_p` weighs candidates in buckets by their distance from
+/// the best, and the last one takes all that is further away (each of those weighs less than `e^-32`).
+const BUCKETS_PER_UNIT: f32 = 32.0;
+const BUCKETS: usize = 1025;
+
+/// How many candidates a draw skips at a time.
+const BLOCK: usize = 256;
 
 impl Candidates {
     /// Every token whose logit is a finite number. The memory of `self` is used again.
@@ -61,25 +66,36 @@ impl Candidates {
         self.ranked = true;
     }
 
-    /// Keeps the best candidates that together reach probability `p`, at least one, best first. Only as many
-    /// are ranked as it takes.
+    /// Keeps the best candidates that together reach probability `p`, at least one. They stay in their order.
     pub fn top_p(&mut self, p: f32) {
         if p >= 1.0 || self.items.is_empty() {
             return;
         }
         let max = self.max();
-        let enough = f64::from(p) * self.items.iter().map(|c| weight(c.logit, max)).sum::<f64>();
-        let (mut sum, mut kept, mut ranked) = (0.0, 0, if self.ranked { self.items.len() } else { 0 });
-        while kept < self.items.len() && sum < enough {
-            if kept == ranked {
-                ranked = self.rank_more(ranked);
-            }
-            sum += weight(self.items[kept].logit, max);
-            kept += 1;
+        let bucket = |c: &Candidate| (((max - c.logit) * BUCKETS_PER_UNIT) as usize).min(BUCKETS - 1);
+        let mut sums = [0.0f64; BUCKETS];
+        for candidate in &self.items {
+            sums[bucket(candidate)] += weight(candidate.logit, max);
         }
-        // Rounding may leave the sum of all just short of `enough`; then all of them stay, and all are ranked.
-        self.items.truncate(kept);
-        self.ranked = true;
+        let enough = f64::from(p) * sums.iter().sum::<f64>();
+        let mut sum = 0.0;
+        // The bucket in which the sum reaches `enough`; only its candidates have to be ranked.
+        let Some(border) = sums.iter().position(|&bucket| {
+            sum += bucket;
+            sum >= enough
+        }) else {
+            return; // Only rounding gets here: everything together is just short of `enough`.
+        };
+        sum -= sums[border];
+        let mut near: Vec<Candidate> = self.items.iter().copied().filter(|c| bucket(c) == border).collect();
+        near.sort_unstable_by(rank);
+        let reaches = |c: &&Candidate| {
+            sum += weight(c.logit, max);
+            sum >= enough
+        };
+        if let Some(&last) = near.iter().find(reaches).or(near.last()) {
+            self.items.retain(|c| rank(c, &last).is_le());
+        }
     }
 
     /// Keeps candidates with at least `p` times the probability of the best one.
@@ -100,15 +116,22 @@ impl Candidates {
     /// Draws one by the softmax of the logits; none if there are no candidates.
     pub fn draw(&self, rng: &mut Rng) -> Option<u32> {
         let max = self.max();
-        let total: f64 = self.items.iter().map(|c| weight(c.logit, max)).sum();
-        let mut left = rng.next_unit() * total;
-        for candidate in &self.items {
-            left -= weight(candidate.logit, max);
-            if left < 0.0 {
-                return Some(candidate.id);
+        let share = |block: &[Candidate]| block.iter().map(|c| weight(c.logit, max)).sum::<f64>();
+        let shares: Vec<f64> = self.items.chunks(BLOCK).map(share).collect();
+        let mut left = rng.next_unit() * shares.iter().sum::<f64>();
+        for (block, share) in self.items.chunks(BLOCK).zip(shares) {
+            if left >= share {
+                left -= share;
+                continue;
+            }
+            for candidate in block {
+                left -= weight(candidate.logit, max);
+                if left < 0.0 {
+                    return Some(candidate.id);
+                }
             }
         }
-        // Rounding may leave a rest after the last; it belongs to the best, which has the largest share.
+        // Rounding may leave a rest behind the last; it goes to the best, whose share it changes the least.
         self.items.iter().copied().min_by(rank).map(|c| c.id)
     }
 
@@ -123,18 +146,6 @@ impl Candidates {
             _ => self.items.iter().fold(f32::NEG_INFINITY, |max, c| max.max(c.logit)),
         }
     }
-
-    /// Ranks more candidates behind the first `ranked`, and returns how many are ranked now.
-    fn rank_more(&mut self, ranked: usize) -> usize {
-        let wanted = (ranked * 2).max(FIRST_RANKED);
-        let rest = &mut self.items[ranked..];
-        let more = (wanted - ranked).min(rest.len());
-        if more < rest.len() {
-            rest.select_nth_unstable_by(more - 1, rank);
-        }
-        rest[..more].sort_unstable_by(rank);
-        ranked + more
-    }
 }
 
 /// The better candidate first; equal logits by id.
@@ -146,7 +157,21 @@ fn rank(a: &Candidate, b: &Candidate) -> Ordering {
 
 /// The share of a logit, relative to the largest one.
 fn weight(logit: f32, max: f32) -> f64 {
-    f64::from((logit - max).exp())
+    f64::from(exp(logit - max))
+}
+
+/// `e^x` for `x <= 0`, within two units in the last place, and 0 where that would be subnormal. The functions of
+/// the system's library are slower, and differ from platform to platform, and so would the draws.
+fn exp(x: f32) -> f32 {
+    // x = n ln 2 + f, with |f| <= ln 2 / 2; adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = x.max(-87.5) * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let f = (x.max(-87.5) - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let series = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    let mantissa = series.iter().fold(0.0, |sum: f32, c| sum * f + c);
+    let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    if x < -87.0 { 0.0 } else { mantissa * f32::from_bits(power) }
 }
 
 /// The token with the largest finite logit, the first of equals; none if no logit is finite.
