@@ -119,14 +119,12 @@ impl Activations {
 
     /// Tile `t` of a buffer in the tiled layout.
     #[inline(always)]
-    pub(super) unsafe fn tile(self, base: *const u8, t: usize) -> Tile {
-        // SAFETY: the caller gives a buffer of `bytes()`.
-        unsafe {
-            let codes = base.add(t * self.tile_bytes());
-            let (scales, step) = (codes.add(TILE * self.k).cast::<f32>(), TILE * self.k / GROUP);
-            let (sums, starts) = (scales.add(step), scales.add(2 * step).cast::<i32>());
-            Tile { codes: codes.cast(), scales, sums, starts, fine_starts: starts.add(step) }
-        }
+    pub(super) fn tile(self, base: *const u8, t: usize) -> Tile {
+        // Wrapping, because prefetches ask for a tile past the last.
+        let codes = base.wrapping_add(t * self.tile_bytes());
+        let (scales, step) = (codes.wrapping_add(TILE * self.k).cast::<f32>(), TILE * self.k / GROUP);
+        let (sums, starts) = (scales.wrapping_add(step), scales.wrapping_add(2 * step).cast::<i32>());
+        Tile { codes: codes.cast(), scales, sums, starts, fine_starts: starts.wrapping_add(step) }
     }
 }
 

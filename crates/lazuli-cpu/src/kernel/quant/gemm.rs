@@ -52,7 +52,7 @@ struct Ends {
     columns: usize,
 }
 
-/// A step over `GROUPS` groups of weights of one panel for one tile, all results in registers.
+/// A depth of one panel for one tile, all sums in registers; meanwhile the same depth of tile `next` is fetched.
 ///
 /// `STEP` is the weights of one scale; `MINS` says whether mins follow the scales.
 #[inline(always)]
@@ -60,6 +60,7 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
     s: S,
     panel: Panel,
     acts: Tile,
+    next: Tile,
     k: std::ops::Range<usize>,
     ends: Ends,
 ) {
@@ -75,7 +76,13 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
                     *dots = [s.splat_i32(*starts.add(at / STEP * TILE + m)); V];
                 }
             }
-            for four in at / 4..(at + STEP) / 4 {
+            // Tiles lie far apart, and the processor's own prefetcher starts anew in each.
+            for line in (0..STEP * TILE).step_by(64) {
+                s.prefetch(next.codes.wrapping_add(at * TILE + line).cast());
+            }
+            s.prefetch(next.scales.wrapping_add(at / GROUP * TILE).cast());
+            for step in 0..STEP / 4 {
+                let four = at / 4 + step;
                 let mut w = [s.codes(panel.codes.add(four * V * vector)); V];
                 for (v, w) in w.iter_mut().enumerate().skip(1) {
                     *w = s.codes(panel.codes.add((four * V + v) * vector));
@@ -158,7 +165,9 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(s:
                     ends.rows = (m - t * TILE).min(TILE);
                     ends.columns = job.columns;
                 }
-                tile::<S, V, STEP, MINS>(s, job.panel, job.shape.tile(job.acts, t), at..end, ends);
+                let acts = job.shape.tile(job.acts, t);
+                let next = job.shape.tile(job.acts, t + 1);
+                tile::<S, V, STEP, MINS>(s, job.panel, acts, next, at..end, ends);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Integer dot products in plain Rust: the definition that the other levels are tested against.
 //!
-//! There are no instructions to enable here, so the compiler may leave calls where it likes.
+//! There are no instructions to enable here, and 64 bytes of plain code are long: they stay calls.
 
 use super::Dot;
 use crate::simd::{Scalar, Simd};
@@ -24,12 +24,12 @@ impl Dot for Scalar {
     type Eight = [f32; 8];
     type Codes = [u8; 16];
 
-    #[inline]
+    #[inline(never)]
     unsafe fn bytes(self, p: *const u8) -> [u8; 64] {
         // SAFETY: the caller vouches for 64 bytes.
         unsafe { p.cast::<[u8; 64]>().read() }
     }
-    #[inline]
+    #[inline(never)]
     unsafe fn bytes_pair(self, p: *const u8, q: *const u8) -> [u8; 64] {
         // SAFETY: the caller vouches for 32 bytes at each.
         let (x, y) = unsafe { (p.cast::<[u8; 32]>().read(), q.cast::<[u8; 32]>().read()) };
@@ -40,43 +40,43 @@ impl Dot for Scalar {
         // SAFETY: the caller vouches for 64 bytes.
         unsafe { p.cast::<[u8; 64]>().write(x) }
     }
-    #[inline]
+    #[inline(never)]
     unsafe fn nibbles(self, p: *const u8) -> [u8; 64] {
         // SAFETY: the caller vouches for 32 bytes.
         let x = unsafe { p.cast::<[u8; 32]>().read() };
         from_fn(|i| if i < 32 { x[i] & 15 } else { x[i - 32] >> 4 })
     }
-    #[inline]
+    #[inline(never)]
     unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> [u8; 64] {
         // SAFETY: the caller vouches for 16 bytes at each.
         let x = unsafe { [p.cast::<[u8; 16]>().read(), q.cast::<[u8; 16]>().read()] };
         from_fn(|i| (x[i / 32][i % 16] >> (4 * (i / 16 % 2))) & 15)
     }
-    #[inline]
+    #[inline(never)]
     fn low_nibbles(self, x: [u8; 64]) -> [u8; 64] {
         x.map(|b| b & 15)
     }
-    #[inline]
+    #[inline(never)]
     fn high_nibbles(self, x: [u8; 64]) -> [u8; 64] {
         x.map(|b| b >> 4)
     }
-    #[inline]
+    #[inline(never)]
     fn shl_mask<const A: i32, const B: i32>(self, x: [u8; 64], mask: u8) -> [u8; 64] {
         from_fn(|i| (x[i] << if i < 32 { A } else { B }) & mask)
     }
-    #[inline]
+    #[inline(never)]
     fn shr_mask<const A: i32, const B: i32>(self, x: [u8; 64], mask: u8) -> [u8; 64] {
         from_fn(|i| (x[i] >> if i < 32 { A } else { B }) & mask)
     }
-    #[inline]
+    #[inline(never)]
     fn spread_bits(self, bits: u64, value: u8) -> [u8; 64] {
         from_fn(|i| if bits >> i & 1 == 1 { value } else { 0 })
     }
-    #[inline]
+    #[inline(never)]
     fn or_bytes(self, x: [u8; 64], y: [u8; 64]) -> [u8; 64] {
         from_fn(|i| x[i] | y[i])
     }
-    #[inline]
+    #[inline(never)]
     fn add_byte(self, x: [u8; 64], y: i8) -> [u8; 64] {
         x.map(|b| b.wrapping_add(y as u8))
     }
@@ -85,11 +85,11 @@ impl Dot for Scalar {
     fn no_sums(self) -> [i32; 16] {
         [0; 16]
     }
-    #[inline]
+    #[inline(never)]
     fn offset_sums(self, offset: u8, a: [u8; 64]) -> [i32; 16] {
         from_fn(|lane| -dot4(|_| i32::from(offset), |i| i8_at(&a, i), lane))
     }
-    #[inline]
+    #[inline(never)]
     fn dot_unsigned(self, start: [i32; 16], w: [u8; 64], a: [u8; 64]) -> [i32; 16] {
         from_fn(|lane| start[lane] + dot4(|i| i32::from(w[i]), |i| i8_at(&a, i), lane))
     }
@@ -97,7 +97,7 @@ impl Dot for Scalar {
     fn signed_start(self, _a: [u8; 64]) -> [i32; 16] {
         [0; 16]
     }
-    #[inline]
+    #[inline(never)]
     fn dot_signed(self, start: [i32; 16], w: [u8; 64], a: [u8; 64]) -> [i32; 16] {
         from_fn(|lane| start[lane] + dot4(|i| i8_at(&w, i), |i| i8_at(&a, i), lane))
     }
