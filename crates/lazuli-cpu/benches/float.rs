@@ -52,8 +52,12 @@ fn main() {
     bench.barrier();
     bench.streams();
     for (element, name) in [(Element::F32, "f32"), (Element::F16, "f16"), (Element::BF16, "bf16")] {
-        for m in [1, 4, 8, 16, 64, 512] {
+        for m in [1, 2, 4, 8] {
             bench.matmul(name, element, [m, 8960, 1536]);
+        }
+        // Short enough to fit between two interruptions of a busy machine.
+        for m in [12, 16, 32, 64, 128, 512] {
+            bench.matmul(name, element, [m, 480, 1536]);
         }
     }
     bench.matmul("f16", Element::F16, [1, 1536, 8960]);
@@ -65,6 +69,7 @@ fn main() {
         bench.attention(name, [heads, kv_heads, dim, dim], 1, 512);
         bench.attention(name, [heads, kv_heads, dim, dim], 1, 4096);
         bench.attention(name, [heads, kv_heads, dim, dim], 512, 512);
+        bench.attention(name, [heads, kv_heads, dim, dim], 32, 4096);
         bench.attention(name, [heads, kv_heads, dim, dim], 512, 4096);
     }
     bench.attention("mla", [16, 1, 576, 512], 1, 4096);
@@ -76,14 +81,14 @@ impl Bench {
         self.filter.as_ref().is_some_and(|filter| !name.contains(filter.as_str()))
     }
 
-    /// Seconds of the fastest of several calls.
-    fn best(&mut self, work: impl Fn(&mut Pool)) -> f64 {
+    /// Seconds of the fastest of several calls; `work` is told which call it is.
+    fn best(&mut self, work: impl Fn(&mut Pool, usize)) -> f64 {
         let began = Instant::now();
         let mut best = f64::MAX;
         let mut rounds = 0;
         while rounds < 5 || (began.elapsed().as_secs_f64() < 0.6 && rounds < 1000) {
             let start = Instant::now();
-            work(&mut self.pool);
+            work(&mut self.pool, rounds);
             best = best.min(start.elapsed().as_secs_f64());
             rounds += 1;
         }
@@ -94,8 +99,8 @@ impl Bench {
         if self.skip("barrier") {
             return;
         }
-        let each = self.best(|pool| pool.run(|worker| (0..1000).for_each(|_| worker.barrier()))) / 1000.0;
-        let run = self.best(|pool| (0..100).for_each(|_| pool.run(|_| ()))) / 100.0;
+        let each = self.best(|pool, _| pool.run(|worker| (0..1000).for_each(|_| worker.barrier()))) / 1000.0;
+        let run = self.best(|pool, _| (0..100).for_each(|_| pool.run(|_| ()))) / 100.0;
         println!("barrier {:.0} ns, empty run {:.0} ns", each * 1e9, run * 1e9);
     }
 
@@ -104,7 +109,10 @@ impl Bench {
             return;
         }
         let data = vec![1_u64; 64 << 20];
-        let seconds = self.best(|pool| {
+        // 16 MB at a time, cold each time.
+        let piece = 2 << 20;
+        let seconds = self.best(|pool, round| {
+            let data = &data[round % 32 * piece..][..piece];
             pool.run(|worker| {
                 let part = &data[worker.part(data.len())];
                 let mut sums = [0_u64; 16];
@@ -116,7 +124,7 @@ impl Bench {
                 black_box(sums);
             });
         });
-        println!("stream: {:.1} GB/s read", (data.len() * 8) as f64 / seconds / 1e9);
+        println!("stream: {:.1} GB/s read", (piece * 8) as f64 / seconds / 1e9);
     }
 
     fn matmul(&mut self, name: &str, element: Element, [m, n, k]: [usize; 3]) {
@@ -136,9 +144,10 @@ impl Bench {
         let mut scratch = vec![0.0_f32; each * workers];
         let (y, scratch) = (Shared(y.as_mut_ptr()), Shared(scratch.as_mut_ptr()));
         let (x, w) = (Shared(x.as_ptr().cast_mut()), Shared(weights.as_ptr().cast_mut()));
-        let seconds = self.best(|pool| {
+        let seconds = self.best(|pool, round| {
+            let copy = round % copies;
             pool.run(|worker| {
-                for copy in 0..copies {
+                {
                     let data = w.at(copy * bytes / 4).cast::<u8>().cast_const();
                     let weights = Weights::Float { element, data, stride: k };
                     // SAFETY: the arrays have the product's sizes; each worker has its own scratch memory.
@@ -152,7 +161,7 @@ impl Bench {
                     }
                 }
             });
-        }) / copies as f64;
+        });
         let (gb, gmac) = (bytes as f64 / seconds / 1e9, (m * n * k) as f64 / seconds / 1e9);
         println!("{title}: {:.3} ms, {gb:.1} GB/s, {gmac:.1} GMAC/s", seconds * 1e3);
     }
@@ -173,7 +182,7 @@ impl Bench {
         let pages = context.div_ceil(page_size);
         // Several layers, so that a decode step finds its keys and values cold.
         let layers = if tokens == 1 {
-            (300_000_000 / (context * kv_heads * (dim + v_dim) * 2)).clamp(1, 64)
+            (300_000_000 / (context * kv_heads * (dim + v_dim) * 2)).clamp(1, 600)
         } else {
             1
         };
@@ -212,9 +221,10 @@ impl Bench {
             Shared(keys.as_ptr().cast_mut()),
             Shared(values.as_ptr().cast_mut()),
         );
-        let seconds = self.best(|pool| {
+        let seconds = self.best(|pool, round| {
+            let layer = round % layers;
             pool.run(|worker| {
-                for layer in 0..layers {
+                {
                     let batch = Batch { page_table: &table, sequence: &sequence, position: &position };
                     let schedule = attention.schedule(batch).expect("the batch is sound");
                     let arrays = Arrays {
@@ -237,7 +247,7 @@ impl Bench {
                     worker.barrier();
                 }
             });
-        }) / layers as f64;
+        });
         let bytes = (context * kv_heads * (dim + v_dim) * 2) as f64;
         let seen: usize = (context - tokens + 1..=context).sum();
         let mac = (seen * heads * (dim + v_dim)) as f64;
@@ -266,14 +276,15 @@ impl Bench {
                 weight: Element::F32,
             };
             // SAFETY: the vectors hold more than one row.
-            let seconds = self.best(|_| unsafe { norm.run(0..1, x.as_ptr(), x.as_ptr().cast(), out.at(0)) });
+            let seconds =
+                self.best(|_, _| unsafe { norm.run(0..1, x.as_ptr(), x.as_ptr().cast(), out.at(0)) });
             println!("rms norm 1536: {:.2} us", seconds * 1e6);
         }
         if !self.skip("gated") {
             let activation = gated::Activation::Silu;
             let gated = gated::Gated { level, activation, cols, gate_stride: cols, up_stride: cols };
             // SAFETY: the vectors hold one row.
-            let seconds = self.best(|_| unsafe { gated.run(0..cols, x.as_ptr(), x.as_ptr(), out.at(0)) });
+            let seconds = self.best(|_, _| unsafe { gated.run(0..cols, x.as_ptr(), x.as_ptr(), out.at(0)) });
             println!("gated silu {cols}: {:.2} us", seconds * 1e6);
         }
     }

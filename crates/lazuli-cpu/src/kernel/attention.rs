@@ -236,7 +236,9 @@ impl Attention {
     }
 
     fn layout(&self) -> Layout {
-        let (k_row, v_row) = (self.shape.dim.next_multiple_of(16), self.shape.v_dim.next_multiple_of(16));
+        let (k_len, v_len) = (self.shape.dim.next_multiple_of(16), self.shape.v_dim.next_multiple_of(16));
+        // One cache line more, as walking down a column must not come back to the same cache set.
+        let (k_row, v_row) = (k_len + 16, v_len + 16);
         let mut len = 0;
         let mut take = |size: usize| {
             let at = len;
@@ -244,7 +246,9 @@ impl Attention {
             at
         };
         Layout {
+            k_len,
             k_row,
+            v_len,
             v_row,
             q: take(ROWS * k_row),
             out: take(ROWS * (v_row + SLACK)),
@@ -266,7 +270,11 @@ impl Attention {
 /// `scores [rows, keys]`. Keys and values are `[keys, k_row]` and `[keys, v_row]` in both.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
+    /// `dim` rounded up to whole vectors, and from one row to the next.
+    k_len: usize,
     k_row: usize,
+    /// Likewise for `v_dim`.
+    v_len: usize,
     v_row: usize,
     q: usize,
     out: usize,
@@ -306,9 +314,9 @@ impl Job<'_> {
         unsafe { self.arrays.q.add(token * self.arrays.q_stride + head * self.attention.shape.dim) }
     }
 
-    /// The next keys to score, and whether some query of the tile must not see some of them.
-    fn block(&self, start: usize) -> (usize, bool) {
-        let count = KEYS.min(self.tile.keys.end - start);
+    /// How many of the next `size` keys to score, and whether some query of the tile must not see some of them.
+    fn block(&self, start: usize, size: usize) -> (usize, bool) {
+        let count = size.min(self.tile.keys.end - start);
         let (low, high) = self.tile.positions;
         let future = start + count - 1 > low;
         let past = self.attention.shape.window.is_some_and(|window| start + window <= high);

@@ -21,8 +21,10 @@ pub use strided::StridedMatmul;
 const PANEL: usize = 48;
 /// Elements of `k` that a panel holds at a time: 96 KiB of the second cache.
 const DEPTH: usize = 512;
-/// Up to this many rows of `x` the weights are streamed, as turning a panel would cost more than it saves.
+/// Up to this many rows of `x` the weights are always streamed, as turning a panel would cost more than it saves.
 const STREAMED: usize = 12;
+/// Up to this many they are if all of `x` stays in the second cache (so many floats).
+const STREAMED_NEAR: (usize, usize) = (96, 160 << 10);
 /// Weight rows in a unit of the streaming path.
 const STREAM_UNIT: usize = 16;
 
@@ -70,7 +72,7 @@ impl MatmulFloat {
     /// How many independent units the work has. Each reads all of `x` or a block of its rows; neighbouring units read
     /// neighbouring weights.
     pub fn units(&self) -> usize {
-        if self.m <= STREAMED {
+        if self.streamed() {
             return self.n.div_ceil(STREAM_UNIT);
         }
         self.n.div_ceil(PANEL) * self.m.div_ceil(self.block)
@@ -79,7 +81,7 @@ impl MatmulFloat {
     /// Bytes of scratch memory that each worker needs for weights with this granule (see [`RowSource::granule`];
     /// 1 for float weights).
     pub fn scratch_bytes(&self, granule: usize) -> usize {
-        if self.m <= STREAMED {
+        if self.streamed() {
             return gemv::ROWS_AT_ONCE * self.k * size_of::<f32>();
         }
         2 * PANEL * depth(granule, self.k) * size_of::<f32>()
@@ -102,7 +104,7 @@ impl MatmulFloat {
         if self.k == 0 {
             // SAFETY: the caller's promise.
             unsafe { self.clear(units, y) };
-        } else if self.m <= STREAMED {
+        } else if self.streamed() {
             let rows = units.start * STREAM_UNIT..(units.end * STREAM_UNIT).min(self.n);
             // SAFETY: the caller's promise.
             unsafe { gemv::run(self, rows, x, weights, y, scratch) };
@@ -115,6 +117,11 @@ impl MatmulFloat {
                 unsafe { self.panel(panel, tokens, x, weights, y, scratch) };
             }
         }
+    }
+
+    /// Whether few enough rows of `x` make the product a stream over the weights.
+    fn streamed(&self) -> bool {
+        self.m <= STREAMED || (self.m <= STREAMED_NEAR.0 && self.m * self.k <= STREAMED_NEAR.1)
     }
 
     /// An empty sum is zero.

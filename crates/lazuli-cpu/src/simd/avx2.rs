@@ -183,6 +183,18 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
         fold!(a, _mm_add_ps)
     }
     #[inline(always)]
+    fn reduce_sum4(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        unsafe {
+            let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let all = _mm256_add_ps(_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
+            let all = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), all);
+            out
+        }
+    }
+    #[inline(always)]
     fn reduce_max(self, a: __m256) -> f32 {
         fold!(a, _mm_max_ps)
     }

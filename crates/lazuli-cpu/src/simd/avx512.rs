@@ -171,6 +171,19 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         unsafe { _mm512_reduce_add_ps(a) }
     }
     #[inline(always)]
+    fn reduce_sum4(self, [a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+        unsafe {
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let all = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xee>(ab, cd));
+            let all = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps::<1>(all));
+            let all = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), all);
+            out
+        }
+    }
+    #[inline(always)]
     fn reduce_max(self, a: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(a) }
     }

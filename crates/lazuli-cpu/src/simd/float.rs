@@ -109,6 +109,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// The sum of the lanes, in an order of the level's choosing.
     fn reduce_sum(self, a: Self::F) -> f32;
+    /// [`Simd::reduce_sum`] of four vectors together, which is cheaper than one by one; the order may differ.
+    fn reduce_sum4(self, a: [Self::F; 4]) -> [f32; 4];
     /// The largest lane; unspecified if one is NaN.
     fn reduce_max(self, a: Self::F) -> f32;
     /// The smallest lane; unspecified if one is NaN.

@@ -174,6 +174,12 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         unsafe { vaddvq_f32(a) }
     }
     #[inline(always)]
+    fn reduce_sum4(self, [a, b, c, d]: [float32x4_t; 4]) -> [f32; 4] {
+        let mut out = [0.0; 4];
+        unsafe { vst1q_f32(out.as_mut_ptr(), vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))) };
+        out
+    }
+    #[inline(always)]
     fn reduce_max(self, a: float32x4_t) -> f32 {
         unsafe { vmaxvq_f32(a) }
     }

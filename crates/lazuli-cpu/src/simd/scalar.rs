@@ -176,6 +176,10 @@ impl Simd for Scalar {
         (a[0] + a[2]) + (a[1] + a[3])
     }
     #[inline(always)]
+    fn reduce_sum4(self, a: [Self::F; 4]) -> [f32; 4] {
+        a.map(|a| self.reduce_sum(a))
+    }
+    #[inline(always)]
     fn reduce_max(self, a: Self::F) -> f32 {
         a[0].max(a[2]).max(a[1].max(a[3]))
     }

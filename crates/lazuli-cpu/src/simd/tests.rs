@@ -279,6 +279,24 @@ fn reductions_see_every_lane() {
 }
 
 #[inline(always)]
+unsafe fn reduce4_generic<S: Simd>(s: S, x: &[f32]) -> [f32; 4] {
+    // SAFETY: the slice holds 4 * MAX_LANES values.
+    s.reduce_sum4(std::array::from_fn(|i| unsafe { s.load(x.as_ptr().add(i * MAX_LANES)) }))
+}
+stamp! { unsafe fn reduce4(x: &[f32]) -> [f32; 4] = reduce4_generic; }
+
+#[test]
+fn four_sums_at_once_are_four_sums() {
+    // Powers of two, so that a lane that is lost, doubled or in the wrong sum shows, and sums are exact.
+    let x: Vec<f32> = (0..4 * MAX_LANES).map(|i| ((i / MAX_LANES + 1) << (i % MAX_LANES)) as f32).collect();
+    for level in Level::supported() {
+        let want: Vec<f32> = x.chunks(MAX_LANES).map(|x| x[..lanes(level)].iter().sum()).collect();
+        // SAFETY: 4 * MAX_LANES values.
+        assert_eq!(unsafe { reduce4(level, &x) }[..], want, "{level}");
+    }
+}
+
+#[inline(always)]
 unsafe fn function_generic<S: Simd>(s: S, which: usize, x: &[f32], out: &mut [f32]) {
     for at in (0..x.len()).step_by(S::LANES) {
         // SAFETY: the slices are multiples of MAX_LANES long.

@@ -1,7 +1,7 @@
 //! Tiles of few query rows: vectors along the head dimension, as a decode step wants it.
 
-use super::load::Pool;
-use super::{Job, KEYS, MASKED};
+use super::load::{Ahead, Pool};
+use super::{Job, MASKED};
 use crate::simd::{Simd, math, stamp};
 
 stamp! {
@@ -9,6 +9,8 @@ stamp! {
     pub(super) unsafe fn attend(job: &Job<'_>) = attend_tile;
 }
 
+/// Keys that are converted and scored at a time: with their values they fit the first cache.
+const KEYS: usize = 32;
 /// Keys that are scored together.
 const KEYS_AT_ONCE: usize = 4;
 
@@ -27,28 +29,28 @@ unsafe fn attend_tile<S: Simd>(s: S, job: &Job<'_>) {
         }
         let mut start = job.tile.keys.start;
         while start < job.tile.keys.end {
-            let (count, masked) = job.block(start);
+            let (count, masked) = job.block(start, KEYS);
             job.load(s, Pool::Keys, start, count);
+            // Memory works all the time: values come while keys are scored, the next keys while values are summed.
+            let mut ahead = Ahead::new(job, Pool::Values, start, count);
             for key in (0..count).step_by(KEYS_AT_ONCE) {
-                // The next keys and values come from memory while these are scored.
-                job.prefetch(s, start + KEYS + key, KEYS_AT_ONCE);
+                for _ in 0..KEYS_AT_ONCE {
+                    ahead.next(s);
+                }
                 score_rows(s, job, rows, key);
             }
             for row in 0..rows {
                 soften(s, job, (start, count, masked), row);
             }
             job.load(s, Pool::Values, start, count);
-            let mut row = 0;
-            while row + 4 <= rows {
-                add_values::<S, 4>(s, job, row, count);
-                row += 4;
-            }
-            while row + 2 <= rows {
-                add_values::<S, 2>(s, job, row, count);
-                row += 2;
-            }
-            if row < rows {
-                add_values::<S, 1>(s, job, row, count);
+            let mut ahead = Ahead::new(job, Pool::Keys, start + count, KEYS);
+            for (row, block) in blocks(rows) {
+                match block {
+                    1 => add_values::<S, 1>(s, job, row, count, &mut ahead),
+                    2 => add_values::<S, 2>(s, job, row, count, &mut ahead),
+                    3 => add_values::<S, 3>(s, job, row, count, &mut ahead),
+                    _ => add_values::<S, 4>(s, job, row, count, &mut ahead),
+                }
             }
             start += count;
         }
@@ -63,7 +65,7 @@ unsafe fn copy_queries<S: Simd>(s: S, job: &Job<'_>) {
         // SAFETY: the layout has room for `ROWS` padded rows.
         unsafe {
             let (from, to) = (job.query(row), job.at(job.layout.q).add(row * job.layout.k_row));
-            for d in (0..job.layout.k_row).step_by(S::LANES) {
+            for d in (0..job.layout.k_len).step_by(S::LANES) {
                 let n = shape.dim.saturating_sub(d).min(S::LANES);
                 let v =
                     if n == S::LANES { s.load(from.add(d)) } else { s.load_partial(from.wrapping_add(d), n) };
@@ -76,21 +78,24 @@ unsafe fn copy_queries<S: Simd>(s: S, job: &Job<'_>) {
 /// Scores of the keys `key..key + KEYS_AT_ONCE` with all rows.
 #[inline(always)]
 unsafe fn score_rows<S: Simd>(s: S, job: &Job<'_>, rows: usize, key: usize) {
-    let mut row = 0;
-    // SAFETY: the caller's promise.
-    unsafe {
-        while row + 4 <= rows && S::LANES != 8 {
-            score::<S, 4>(s, job, row, key);
-            row += 4;
-        }
-        while row + 2 <= rows {
-            score::<S, 2>(s, job, row, key);
-            row += 2;
-        }
-        if row < rows {
-            score::<S, 1>(s, job, row, key);
+    for (row, block) in blocks(rows) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match block {
+                1 => score::<S, 1>(s, job, row, key),
+                2 => score::<S, 2>(s, job, row, key),
+                3 => score::<S, 3>(s, job, row, key),
+                _ => score::<S, 4>(s, job, row, key),
+            }
         }
     }
+}
+
+/// Blocks of at most four rows, as equal as can be: first row and length of each.
+#[inline(always)]
+fn blocks(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(4);
+    (0..count).map(move |i| (rows * i / count, rows * (i + 1) / count - rows * i / count))
 }
 
 #[inline(always)]
@@ -101,7 +106,7 @@ unsafe fn score<S: Simd, const R: usize>(s: S, job: &Job<'_>, row: usize, key: u
     unsafe {
         let keys = job.at(layout.keys).add(key * layout.k_row);
         let q = job.at(layout.q).add(row * layout.k_row);
-        for d in (0..layout.k_row).step_by(S::LANES) {
+        for d in (0..layout.k_len).step_by(S::LANES) {
             let queries: [S::F; R] = std::array::from_fn(|r| s.load(q.add(r * layout.k_row + d)));
             for (k, sums) in sums.iter_mut().enumerate() {
                 let v = s.load(keys.add(k * layout.k_row + d));
@@ -110,10 +115,9 @@ unsafe fn score<S: Simd, const R: usize>(s: S, job: &Job<'_>, row: usize, key: u
                 }
             }
         }
-        for (k, sums) in sums.iter().enumerate() {
-            for (r, &sum) in sums.iter().enumerate() {
-                *job.at(layout.scores).add((row + r) * KEYS + key + k) = s.reduce_sum(sum);
-            }
+        for r in 0..R {
+            let four = s.reduce_sum4(std::array::from_fn(|k| sums[k][r]));
+            job.at(layout.scores).add((row + r) * KEYS + key).cast::<[f32; 4]>().write_unaligned(four);
         }
     }
 }
@@ -165,20 +169,36 @@ unsafe fn soften<S: Simd>(s: S, job: &Job<'_>, (start, count, masked): (usize, u
     }
 }
 
-/// Adds the weighted values to `R` rows of results.
+/// Adds the weighted values to `R` rows of results, asking for some of the next keys before each group of columns.
 #[inline(always)]
-unsafe fn add_values<S: Simd, const R: usize>(s: S, job: &Job<'_>, row: usize, count: usize) {
-    let v_row = job.layout.v_row;
+unsafe fn add_values<S: Simd, const R: usize>(
+    s: S,
+    job: &Job<'_>,
+    row: usize,
+    count: usize,
+    ahead: &mut Ahead<'_>,
+) {
+    let v_len = job.layout.v_len;
+    // As many sums as the registers hold, so that additions do not wait for each other.
+    let most = if R > 2 && S::LANES == 8 { 2 } else { 4 } * S::LANES;
+    let calls = job.tile.rows().div_ceil(4) * v_len.div_ceil(most);
     let mut d = 0;
     // SAFETY: the caller's promise; rows of values and results are padded to whole vectors.
     unsafe {
-        while d + 2 * S::LANES <= v_row {
-            add_columns::<S, R, 2>(s, job, row, count, d);
-            d += 2 * S::LANES;
-        }
-        while d < v_row {
-            add_columns::<S, R, 1>(s, job, row, count, d);
-            d += S::LANES;
+        while d < v_len {
+            for _ in 0..KEYS.div_ceil(calls) {
+                ahead.next(s);
+            }
+            if most == 4 * S::LANES && d + most <= v_len {
+                add_columns::<S, R, 4>(s, job, row, count, d);
+                d += most;
+            } else if d + 2 * S::LANES <= v_len {
+                add_columns::<S, R, 2>(s, job, row, count, d);
+                d += 2 * S::LANES;
+            } else {
+                add_columns::<S, R, 1>(s, job, row, count, d);
+                d += S::LANES;
+            }
         }
     }
 }

@@ -29,21 +29,6 @@ impl Job<'_> {
         (unsafe { base.add(at * shape.kv.size()) }, shape.page_size - row)
     }
 
-    /// Asks for `count` rows of both pools from `start` on, as far as the tile sees them.
-    #[inline(always)]
-    pub(super) unsafe fn prefetch<S: Simd>(&self, s: S, start: usize, count: usize) {
-        let shape = &self.attention.shape;
-        for position in start..(start + count).min(self.tile.keys.end) {
-            for (pool, dim) in [(Pool::Keys, shape.dim), (Pool::Values, shape.v_dim)] {
-                // SAFETY: the position is one of the tile's.
-                let row = unsafe { self.pool_row(pool, position).0 };
-                for line in (0..dim * shape.kv.size()).step_by(64) {
-                    s.prefetch(row.wrapping_add(line));
-                }
-            }
-        }
-    }
-
     /// Converts `count` rows of a pool from position `start` on; the padding of each row becomes zero.
     #[inline(always)]
     pub(super) unsafe fn load<S: Simd>(&self, s: S, pool: Pool, start: usize, count: usize) {
@@ -61,9 +46,9 @@ impl Job<'_> {
     #[inline(always)]
     unsafe fn load_as<S: Simd, E: Float>(&self, s: S, pool: Pool, start: usize, count: usize) {
         let shape = &self.attention.shape;
-        let (dim, padded, to) = match pool {
-            Pool::Keys => (shape.dim, self.layout.k_row, self.layout.keys),
-            Pool::Values => (shape.v_dim, self.layout.v_row, self.layout.values),
+        let (dim, padded, row_len, to) = match pool {
+            Pool::Keys => (shape.dim, self.layout.k_len, self.layout.k_row, self.layout.keys),
+            Pool::Values => (shape.v_dim, self.layout.v_len, self.layout.v_row, self.layout.values),
         };
         let mut done = 0;
         while done < count {
@@ -71,15 +56,55 @@ impl Job<'_> {
             unsafe {
                 let (from, left) = self.pool_row(pool, start + done);
                 let rows = left.min(count - done);
-                let (from, to) = (from.cast::<E::Bits>(), self.at(to + done * padded));
-                // Rows without padding are one long row.
-                let (rows_now, len) = if dim == padded { (1, rows * dim) } else { (rows, dim) };
-                for row in 0..rows_now {
-                    convert::<S, E>(s, from.add(row * len), to.add(row * padded), len, padded);
+                let (from, to) = (from.cast::<E::Bits>(), self.at(to + done * row_len));
+                for row in 0..rows {
+                    convert::<S, E>(s, from.add(row * dim), to.add(row * row_len), dim, padded);
                 }
                 done += rows;
             }
         }
+    }
+}
+
+/// Rows of a pool that will be wanted soon, asked for one by one while something else is computed.
+pub(super) struct Ahead<'a> {
+    job: &'a Job<'a>,
+    pool: Pool,
+    /// The next position, and where the wanted ones end.
+    position: usize,
+    end: usize,
+    /// The row of that position, and how many rows follow on its page.
+    row: *const u8,
+    left: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// The rows `start..start + count`, as far as the tile sees them.
+    #[inline(always)]
+    pub(super) fn new(job: &'a Job<'a>, pool: Pool, start: usize, count: usize) -> Self {
+        let end = (start + count).min(job.tile.keys.end);
+        Self { job, pool, position: start, end, row: std::ptr::null(), left: 0 }
+    }
+
+    /// Asks for the next row.
+    #[inline(always)]
+    pub(super) fn next<S: Simd>(&mut self, s: S) {
+        if self.position >= self.end {
+            return;
+        }
+        let shape = &self.job.attention.shape;
+        let dim = if self.pool == Pool::Keys { shape.dim } else { shape.v_dim };
+        if self.left == 0 {
+            // SAFETY: the position is one of the tile's.
+            (self.row, self.left) = unsafe { self.job.pool_row(self.pool, self.position) };
+        }
+        let bytes = dim * shape.kv.size();
+        for line in (0..bytes).step_by(64) {
+            s.prefetch(self.row.wrapping_add(line));
+        }
+        self.row = self.row.wrapping_add(bytes);
+        self.left -= 1;
+        self.position += 1;
     }
 }
 

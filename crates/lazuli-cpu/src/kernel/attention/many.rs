@@ -5,7 +5,7 @@
 //! of rows.
 
 use super::load::Pool;
-use super::{Job, MASKED};
+use super::{Job, KEYS, MASKED};
 use crate::simd::{Simd, math, stamp};
 
 stamp! {
@@ -31,7 +31,7 @@ unsafe fn attend_tile<S: Simd>(s: S, job: &Job<'_>) {
         }
         let mut start = job.tile.keys.start;
         while start < job.tile.keys.end {
-            let (count, masked) = job.block(start);
+            let (count, masked) = job.block(start, KEYS);
             job.load(s, Pool::Keys, start, count);
             let keys = Numbers { at: job.at(layout.keys), row: layout.k_row, step: 1 };
             product(s, &keys, (count, shape.dim), (q, rows), scores, None);
