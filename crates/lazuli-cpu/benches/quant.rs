@@ -90,7 +90,7 @@ fn product(
     (m, n, k): (usize, usize, usize),
     threads: usize,
 ) -> f64 {
-    let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels");
+    let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels").for_threads(threads);
     let shape = matmul.activations(m);
     let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 100.0).collect();
     let mut acts = aligned(shape.bytes());

@@ -58,6 +58,7 @@ impl Wave<'_> {
             Precision::Exact => None,
         };
         let Some(kernel) = kernel else { return false };
+        let kernel = kernel.for_threads(self.machine.threads);
         let acts = kernel.activations(m);
         let key = PackKey::of(left);
         let known = self.packed.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);

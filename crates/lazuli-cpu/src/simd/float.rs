@@ -137,6 +137,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line at `p`; any address is allowed.
     fn prefetch(self, p: *const u8);
+    /// Asks for the cache line at `p`, as far as the second-level cache.
+    fn prefetch_l2(self, p: *const u8);
 
     /// Zero in all lanes.
     #[inline(always)]

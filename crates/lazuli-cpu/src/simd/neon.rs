@@ -217,4 +217,8 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     fn prefetch(self, p: *const u8) {
         unsafe { asm!("prfm pldl1keep, [{0}]", in(reg) p, options(nostack, preserves_flags, readonly)) }
     }
+    #[inline(always)]
+    fn prefetch_l2(self, p: *const u8) {
+        unsafe { asm!("prfm pldl2keep, [{0}]", in(reg) p, options(nostack, preserves_flags, readonly)) }
+    }
 }

@@ -217,6 +217,8 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn prefetch(self, _p: *const u8) {}
+    #[inline(always)]
+    fn prefetch_l2(self, _p: *const u8) {}
 }
 
 /// `a * b + c` rounded once. Where the compiler may not assume FMA, `f32::mul_add` is a slow library call;

@@ -258,6 +258,7 @@ unsafe fn reduce_generic<S: Simd>(s: S, x: &[f32]) -> [f32; 3] {
     // SAFETY: the slice holds MAX_LANES values.
     let v = unsafe { s.load(x.as_ptr()) };
     s.prefetch(x.as_ptr().cast());
+    s.prefetch_l2(std::ptr::null());
     [s.reduce_sum(v), s.reduce_max(v), s.reduce_min(v)]
 }
 stamp! { unsafe fn reduce(x: &[f32]) -> [f32; 3] = reduce_generic; }

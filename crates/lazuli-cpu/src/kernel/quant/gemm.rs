@@ -37,7 +37,14 @@ pub(super) struct Job {
     pub out: *mut f32,
     /// Values between two rows of the output.
     pub stride: usize,
+    /// What will be packed next, fetched into the second-level cache meanwhile.
+    pub next: *const u8,
+    /// Bytes of it.
+    pub next_bytes: usize,
 }
+
+/// A cache line.
+const LINE: usize = 64;
 
 /// `TILE` rows of a result, `V` vectors wide: where sums come from and where they go.
 #[derive(Clone, Copy)]
@@ -77,7 +84,7 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
                 }
             }
             // Tiles lie far apart, and the processor's own prefetcher starts anew in each.
-            for line in (0..STEP * TILE).step_by(64) {
+            for line in (0..STEP * TILE).step_by(LINE) {
                 s.prefetch(next.codes.wrapping_add(at * TILE + line).cast());
             }
             s.prefetch(next.scales.wrapping_add(at / GROUP * TILE).cast());
@@ -145,6 +152,10 @@ unsafe fn finish<S: Dot, const V: usize>(s: S, mut sums: [[S::F; V]; TILE], ends
 unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(s: S, job: &Job) {
     let (k, m) = (job.shape.k, job.shape.m);
     let width = V * S::LANES;
+    // Each tile at each depth brings its share of the next panel's bytes nearer.
+    let lines_of_next = job.next_bytes.div_ceil(LINE);
+    let steps = k.div_ceil(DEPTH) * m.div_ceil(TILE);
+    let (mut step, mut line) = (0, 0);
     for at in (0..k).step_by(DEPTH) {
         let end = (at + DEPTH).min(k);
         for t in 0..m.div_ceil(TILE) {
@@ -167,6 +178,11 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(s:
                 }
                 let acts = job.shape.tile(job.acts, t);
                 let next = job.shape.tile(job.acts, t + 1);
+                step += 1;
+                while line < lines_of_next * step / steps {
+                    s.prefetch_l2(job.next.wrapping_add(line * LINE));
+                    line += 1;
+                }
                 tile::<S, V, STEP, MINS>(s, job.panel, acts, next, at..end, ends);
             }
         }

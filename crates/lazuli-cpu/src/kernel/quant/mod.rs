@@ -32,6 +32,7 @@ pub struct QuantMatmul {
     n: usize,
     k: usize,
     row_bytes: usize,
+    threads: usize,
     kernels: Kernels,
 }
 
@@ -48,7 +49,7 @@ pub struct QuantMatmulArgs<'a> {
     pub out: *mut f32,
     /// Values between two rows of the output, at least `n`.
     pub out_stride: usize,
-    /// What this worker will read next, for decode to prefetch when its rows run out; null if unknown.
+    /// What this worker will read next, to prefetch when its rows run out; null if unknown.
     pub next: *const u8,
 }
 
@@ -60,12 +61,10 @@ struct Kernels {
     kind: Kind,
 }
 
-/// Bytes of weights that a unit of decode aims at: tens of microseconds at a core's share of the memory.
-const DECODE_UNIT_BYTES: usize = 192 * 1024;
-/// Multiply-accumulates that a unit of prefill aims at.
+/// Bytes of weights that a unit of decode has at most: about ten microseconds at a core's share of the memory.
+const DECODE_UNIT_BYTES: usize = 256 * 1024;
+/// Multiply-accumulates that a unit of prefill aims at: tens of microseconds.
 const PREFILL_UNIT_MACS: usize = 12_000_000;
-/// Units that a product is divided into where it is large enough, so that workers end together.
-const UNITS: usize = 16;
 
 impl QuantMatmul {
     /// The product with weights `[n, k]` of `format`; `None` if there is no kernel for the format, or `k` does not
@@ -74,7 +73,12 @@ impl QuantMatmul {
         let kernels = kernels(format)?;
         let row_bytes = format.plane_bytes(0, 1, k)?;
         n.checked_mul(row_bytes)?;
-        Some(Self { level, n, k, row_bytes, kernels })
+        Some(Self { level, n, k, row_bytes, threads: 1, kernels })
+    }
+
+    /// The same product, its units cut for `threads` workers that take them in turn as they become free.
+    pub fn for_threads(self, threads: usize) -> Self {
+        Self { threads: threads.max(1), ..self }
     }
 
     /// Weight rows: values of an output row.
@@ -120,6 +124,7 @@ impl QuantMatmul {
         if m == 0 || rows.is_empty() {
             return;
         }
+        let next = self.next_start(args, rows.end, m);
         if args.shape.few() {
             let job = decode::Job {
                 weights: args.weights.as_ptr(),
@@ -129,32 +134,35 @@ impl QuantMatmul {
                 rows,
                 out: args.out,
                 stride: args.out_stride,
-                next: args.next,
+                next,
             };
             // SAFETY: the weights hold the rows, and the rest is the caller's promise.
             unsafe { (self.kernels.decode)(self.level, &job) }
         } else {
             assert!(scratch.len() >= self.scratch_bytes(m), "scratch is too small");
             // SAFETY: likewise.
-            unsafe { self.prefill(args, rows, scratch) }
+            unsafe { self.prefill(args, rows, next, scratch) }
         }
     }
 
     /// Packs and multiplies panel after panel.
-    unsafe fn prefill(&self, args: &QuantMatmulArgs<'_>, rows: Range<usize>, scratch: &mut [u8]) {
+    unsafe fn prefill(
+        &self,
+        args: &QuantMatmulArgs<'_>,
+        rows: Range<usize>,
+        after: *const u8,
+        scratch: &mut [u8],
+    ) {
         let (width, lanes) = (panel_rows(self.level), lanes(self.level));
         let waiting = Panel::bytes(width, self.k).next_multiple_of(64);
         for n in rows.clone().step_by(width) {
             let columns = width.min(rows.end - n);
+            let next = if n + columns < rows.end { self.row(args, n + columns) } else { after };
             let vectors = columns.div_ceil(lanes);
             // SAFETY: the scratch holds a whole panel and then the waiting sums; the weights hold the rows.
             unsafe {
-                let source = Source {
-                    first: args.weights.as_ptr().add(n * self.row_bytes),
-                    row_bytes: self.row_bytes,
-                    rows: columns,
-                    k: self.k,
-                };
+                let source =
+                    Source { first: self.row(args, n), row_bytes: self.row_bytes, rows: columns, k: self.k };
                 let panel = Panel::new(scratch.as_mut_ptr(), vectors * lanes, self.k);
                 (self.kernels.pack)(self.level, source, vectors, panel);
                 let job = gemm::Job {
@@ -166,21 +174,37 @@ impl QuantMatmul {
                     waiting: scratch.as_mut_ptr().add(waiting).cast(),
                     out: args.out.add(n),
                     stride: args.out_stride,
+                    next,
+                    next_bytes: if next.is_null() { 0 } else { width * self.row_bytes },
                 };
                 multiply(self.level, &job);
             }
         }
     }
 
-    /// Weight rows of a unit: whole panels for many rows, pairs for few.
+    /// Weight rows of a unit: whole panels for many rows, pairs for few, and as many units for each worker.
     fn unit_rows(&self, m: usize) -> usize {
-        let (wanted, step) = if self.activations(m).few() {
-            (DECODE_UNIT_BYTES / self.row_bytes.max(1), 2)
+        let few = self.activations(m).few();
+        let step = if few { 2 } else { panel_rows(self.level) };
+        let (work, most) = if few {
+            (self.n * self.row_bytes, DECODE_UNIT_BYTES)
         } else {
-            (PREFILL_UNIT_MACS / (m * self.k).max(1), panel_rows(self.level))
+            (m * self.n * self.k, PREFILL_UNIT_MACS)
         };
-        let steps = wanted.min(self.n / UNITS) / step;
-        steps.max(1) * step
+        let units = work.div_ceil(most * self.threads).max(1) * self.threads;
+        self.n.div_ceil(units).next_multiple_of(step).max(step)
+    }
+
+    /// What the caller will go on with after rows that end at `end`: if all workers keep pace, the unit that follows
+    /// those the others have in hand.
+    fn next_start(&self, args: &QuantMatmulArgs<'_>, end: usize, m: usize) -> *const u8 {
+        let row = end + (self.threads - 1) * self.unit_rows(m);
+        if row < self.n { self.row(args, row) } else { args.next }
+    }
+
+    /// The first byte of row `n`.
+    fn row(&self, args: &QuantMatmulArgs<'_>, n: usize) -> *const u8 {
+        args.weights.as_ptr().wrapping_add(n * self.row_bytes)
     }
 
     fn rows_of(&self, units: Range<usize>, m: usize) -> Range<usize> {

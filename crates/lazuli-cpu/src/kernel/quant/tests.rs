@@ -55,9 +55,9 @@ fn aligned(bytes: usize) -> Vec<[u64; 8]> {
     vec![[0x5a5a_5a5a_5a5a_5a5a; 8]; bytes.div_ceil(64)]
 }
 
-/// Runs one product, its units in reverse and one by one, and checks that nothing else was written.
+/// Runs one product cut for three workers, its units in reverse and one by one, and checks that nothing else was written.
 fn product(level: Level, format: Format, plane: &[u8], n: usize, k: usize, x: &[f32], m: usize) -> Vec<f32> {
-    let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels");
+    let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels").for_threads(3);
     let shape = matmul.activations(m);
     let mut acts = aligned(shape.bytes());
     let mut scratch = aligned(matmul.scratch_bytes(m));
