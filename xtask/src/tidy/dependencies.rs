@@ -18,6 +18,17 @@ const REFUSED: &[(&str, &str)] = &[
     ("openssl-sys", "needs OpenSSL"),
     ("onig_sys", "compiles C"),
 ];
+/// Who may bring a refused package, and why that breaks no promise.
+const EXCUSED: &[(&str, &str)] = &[
+    // `ring`, the cryptography of the hub client, compiles C and assembler with the `cc` that links everything;
+    // the libraries below the binary are free of it, and Apple targets do not build it.
+    ("cc", "ring"),
+    // Only Apple targets build `native-tls`, and there it uses the Security framework; the lock file lists the
+    // OpenSSL bindings of other systems all the same.
+    ("openssl-sys", "openssl"),
+    ("pkg-config", "openssl-sys"),
+    ("vcpkg", "openssl-sys"),
+];
 /// Async runtimes belong to the server and the binary.
 const RUNTIMES: &[&str] = &["tokio", "async-std", "smol", "futures", "hyper", "axum"];
 const MAY_WAIT: &[&str] = &["lazuli-server", "lazuli"];
@@ -47,9 +58,10 @@ fn runtimes(workspace: &Workspace) -> Vec<Finding> {
 fn refused(lock: &str) -> Vec<Finding> {
     let names: BTreeSet<&str> =
         lock.lines().filter_map(|l| l.strip_prefix("name = \"")?.strip_suffix('"')).collect();
+    let excused = |name: &str| EXCUSED.iter().any(|(what, by)| *what == name && names.contains(by));
     REFUSED
         .iter()
-        .filter(|(name, _)| names.contains(name))
+        .filter(|(name, _)| names.contains(name) && !excused(name))
         .map(|(name, deed)| {
             let message =
                 format!("`{name}` {deed}; `cargo tree --workspace --target all -i {name}` says who wants it");

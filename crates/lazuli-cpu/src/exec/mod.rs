@@ -8,7 +8,6 @@ mod attention;
 mod compile;
 mod elementwise;
 mod matmul;
-#[allow(unsafe_code)]
 mod task;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};

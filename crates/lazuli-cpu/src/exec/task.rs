@@ -1,4 +1,5 @@
 //! [`Task`]: a kernel bound to operands, cut into chunks; and [`Memory`], where operands lie in one run.
+#![allow(unsafe_code)]
 
 use std::ops::Range;
 

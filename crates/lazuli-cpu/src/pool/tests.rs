@@ -1,3 +1,5 @@
+//! The pool under panics, oversubscription and idleness.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};

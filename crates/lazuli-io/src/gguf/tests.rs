@@ -1,3 +1,5 @@
+//! GGUF headers, right and wrong: every fault must be named.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Chat templates as published models write them, and hostile ones.
+
 use serde_json::json;
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -1,3 +1,5 @@
+//! Tokenizers against known ids, and round trips.
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 

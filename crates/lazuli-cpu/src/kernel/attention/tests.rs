@@ -1,3 +1,5 @@
+//! Attention against a naive f64 oracle: prompts, decode, windows, ragged batches, at every level.
+
 use super::super::testing::{Level, Random, assert_close, levels, stored};
 use super::super::{Element, IndexError};
 use super::{Arrays, Attention, Batch, Shape};

@@ -1,3 +1,5 @@
+//! Elementwise programs against one element at a time: every operation, access pattern and tail.
+
 use super::super::math::tests::erf;
 use super::super::testing::{Level, Random, assert_close, levels, stored};
 use super::{Access, Element, Elementwise, Input, Instr, Operation as Op, Output, Program};

@@ -1,3 +1,5 @@
+//! Float products against f64 sums: streamed, panelled, strided, decoded.
+
 use lazuli_quant::Format;
 
 use super::super::Element;
