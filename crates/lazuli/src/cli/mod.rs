@@ -8,12 +8,19 @@
 //! - an error is one lower-case sentence that says what to do, on stderr, after `error: `.
 
 mod bars;
+mod bench;
 mod context;
 mod failure;
+mod inspect;
+mod logits;
 mod models;
+mod numbers;
+mod options;
+mod perplexity;
 mod pull;
 mod rm;
 pub mod ui;
+mod verify;
 
 pub use context::{Context, Interrupt, Out};
 pub use failure::Failure;
@@ -65,6 +72,11 @@ enum Command {
     Pull(pull::Args),
     Models(models::Args),
     Rm(rm::Args),
+    Inspect(inspect::Args),
+    Bench(bench::Args),
+    Perplexity(perplexity::Args),
+    Verify(verify::Args),
+    Logits(logits::Args),
 }
 
 fn dispatch(command: Command, cx: &Context) -> Result<(), Failure> {
@@ -72,6 +84,11 @@ fn dispatch(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Pull(args) => pull::run(&args, cx),
         Command::Models(args) => models::run(&args, cx),
         Command::Rm(args) => rm::run(&args, cx),
+        Command::Inspect(args) => inspect::run(&args, cx),
+        Command::Bench(args) => bench::run(&args, cx),
+        Command::Perplexity(args) => perplexity::run(&args, cx),
+        Command::Verify(args) => verify::run(&args, cx),
+        Command::Logits(args) => logits::run(&args, cx),
     }
 }
 

@@ -38,6 +38,14 @@ impl Ui {
         bar
     }
 
+    /// A bar that counts steps of a measurement; its message says which is under way.
+    pub fn steps_bar(self, label: &str, total: u64) -> ProgressBar {
+        let bar = self.bar(Some(total));
+        bar.set_style(style("{msg}  {bar:28}  {pos}/{len}  {eta}"));
+        bar.set_message(label.to_owned());
+        bar
+    }
+
     /// A moving dash for work whose length is not known.
     pub fn spinner(self, label: &str) -> ProgressBar {
         let bar = self.bar(None);

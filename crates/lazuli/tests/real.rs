@@ -1,0 +1,49 @@
+//! Published models, where they are on this machine: numbers that other programs found for the same files.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A model of the folder of test models, or a line that says why the test is skipped.
+fn model(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("LAZULI_TEST_MODELS").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/lazuli-test-models"));
+    let path = folder.or_else(home)?.join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    eprintln!("skipped: there is no {}", path.display());
+    None
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lazuli"));
+    let output = command.args(arguments).arg("--json").stdin(Stdio::null()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {err}");
+    serde_json::from_str(&out).unwrap()
+}
+
+/// `llama-perplexity -c 512` finds 15.9289 for this model on the text of the Apache licence.
+#[test]
+fn perplexity_of_the_default_model_is_what_llama_cpp_finds() {
+    let Some(model) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../LICENSE-APACHE");
+    let found = json(&["perplexity", &model.display().to_string(), "--file", &text.display().to_string()]);
+    let keys: Vec<_> = found.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["perplexity", "tokens", "seconds"]);
+    assert_eq!(found["tokens"], 4 * 255);
+    let perplexity = found["perplexity"].as_f64().unwrap();
+    assert!((perplexity / 15.9289 - 1.0).abs() < 0.005, "{perplexity} is not within 0.5 % of 15.9289");
+}
+
+/// The plan of a decode step reads every weight once, in place.
+#[test]
+fn a_step_of_the_default_model_reads_its_weights_once() {
+    let Some(model) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let found = json(&["inspect", &model.display().to_string(), "--plan"]);
+    let (read, all) = (&found["plan"]["weight_bytes"], &found["totals"]["bytes"]);
+    let share = read.as_f64().unwrap() / all.as_f64().unwrap();
+    assert!((0.98..1.02).contains(&share), "{read} of {all} bytes");
+}
