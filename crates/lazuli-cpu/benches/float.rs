@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use lazuli_cpu::kernel::attention::{Arrays, Attention, Batch, Shape};
+use lazuli_cpu::kernel::elementwise::{Access, Elementwise, Input, Instr, Operation, Output, Program};
 use lazuli_cpu::kernel::matmul_float::{MatmulFloat, Weights};
 use lazuli_cpu::kernel::{Element, gated, norm};
 use lazuli_cpu::pool::Pool;
@@ -286,6 +287,29 @@ impl Bench {
             // SAFETY: the vectors hold one row.
             let seconds = self.best(|_, _| unsafe { gated.run(0..cols, x.as_ptr(), x.as_ptr(), out.at(0)) });
             println!("gated silu {cols}: {:.2} us", seconds * 1e6);
+        }
+        if !self.skip("elementwise") {
+            let dense = || Input { element: Element::F32, access: Access::Dense };
+            let program = |instrs| Program {
+                inputs: vec![dense(), dense()],
+                constants: vec![0.5],
+                instrs,
+                outputs: vec![Output { register: 3, element: Element::F32 }],
+            };
+            let add = vec![Instr::binary(Operation::Add, 3, 0, 1)];
+            let chain = vec![
+                Instr::binary(Operation::Mul, 3, 0, 2),
+                Instr::unary(Operation::Tanh, 3, 3),
+                Instr::binary(Operation::Mul, 3, 3, 1),
+                Instr::binary(Operation::Add, 3, 3, 0),
+            ];
+            for (name, instrs) in [("add", add), ("tanh chain", chain)] {
+                let kernel = Elementwise::new(level, program(instrs), 1, cols);
+                let inputs = [x.as_ptr().cast(), x.as_ptr().cast()];
+                // SAFETY: the vectors hold one row.
+                let seconds = self.best(|_, _| unsafe { kernel.run(0..cols, &inputs, &[out.at(0).cast()]) });
+                println!("elementwise {name} {cols}: {:.2} us", seconds * 1e6);
+            }
         }
     }
 }

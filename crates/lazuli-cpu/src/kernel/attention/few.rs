@@ -44,7 +44,7 @@ unsafe fn attend_tile<S: Simd>(s: S, job: &Job<'_>) {
             }
             job.load(s, Pool::Values, start, count);
             let mut ahead = Ahead::new(job, Pool::Keys, start + count, KEYS);
-            for (row, block) in blocks(rows) {
+            for (row, block) in blocks(rows, 4) {
                 match block {
                     1 => add_values::<S, 1>(s, job, row, count, &mut ahead),
                     2 => add_values::<S, 2>(s, job, row, count, &mut ahead),
@@ -78,7 +78,8 @@ unsafe fn copy_queries<S: Simd>(s: S, job: &Job<'_>) {
 /// Scores of the keys `key..key + KEYS_AT_ONCE` with all rows.
 #[inline(always)]
 unsafe fn score_rows<S: Simd>(s: S, job: &Job<'_>, rows: usize, key: usize) {
-    for (row, block) in blocks(rows) {
+    // 16 registers carry the sums of two rows with four keys.
+    for (row, block) in blocks(rows, if S::LANES == 8 { 2 } else { 4 }) {
         // SAFETY: the caller's promise.
         unsafe {
             match block {
@@ -91,10 +92,10 @@ unsafe fn score_rows<S: Simd>(s: S, job: &Job<'_>, rows: usize, key: usize) {
     }
 }
 
-/// Blocks of at most four rows, as equal as can be: first row and length of each.
+/// Blocks of at most `most` rows, as equal as can be: first row and length of each.
 #[inline(always)]
-fn blocks(rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let count = rows.div_ceil(4);
+fn blocks(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(most);
     (0..count).map(move |i| (rows * i / count, rows * (i + 1) / count - rows * i / count))
 }
 
