@@ -74,7 +74,8 @@ impl Activations {
 
     /// Quantises the part of `x` that `units` stands for: `[m, k]`, rows `stride` values apart.
     ///
-    /// Units write disjoint parts of `out`, and each bit of it depends on `x` alone.
+    /// Units write disjoint parts of `out`, and each bit of it depends on `x` alone. A value that is not finite makes
+    /// the products of its row NaN.
     ///
     /// # Safety
     /// `x` must be valid for reading all its rows, `out` for writing [`Activations::bytes`], 4-byte aligned, and
@@ -128,7 +129,8 @@ impl Activations {
     }
 }
 
-/// Quantises 32 values: writes the codes and gives the scale and the sums of either half.
+/// Quantises 32 values: writes the codes and gives the scale and the sums of either half. The scale is NaN if a
+/// value is not finite: no maximum shows a NaN, and its code would be an ordinary one.
 #[inline(always)]
 unsafe fn group<S: Dot>(s: S, x: *const f32, codes: *mut i8) -> (f32, [i32; 2]) {
     // SAFETY: the caller vouches for 32 values and 32 bytes.
@@ -140,17 +142,22 @@ unsafe fn group<S: Dot>(s: S, x: *const f32, codes: *mut i8) -> (f32, [i32; 2]) 
         let largest = s.reduce_max(largest);
         let (scale, inverse) = if largest < TINY { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
         let inverse = s.splat(inverse);
-        let mut sums = [0; 2];
+        let mut sums = [0.0f32; 2];
         for (half, sum) in sums.iter_mut().enumerate() {
             let mut total = s.splat_i32(0);
+            let mut poison = s.zero();
             for i in (16 * half..16 * half + 16).step_by(S::LANES) {
-                let code = s.to_i32(s.mul(s.load(x.add(i)), inverse));
+                let value = s.load(x.add(i));
+                let code = s.to_i32(s.mul(value, inverse));
                 s.store_i8(codes.add(i), code);
                 total = s.add_i32(total, code);
+                poison = s.fma(value, s.zero(), poison);
             }
-            *sum = s.reduce_sum(s.to_f32(total)) as i32;
+            *sum = s.reduce_sum(s.add(s.to_f32(total), poison));
         }
-        (scale, sums)
+        // Zero, unless a value was infinite or NaN.
+        let poison = (sums[0] - sums[0]) + (sums[1] - sums[1]);
+        (scale + poison, sums.map(|sum| sum as i32))
     }
 }
 

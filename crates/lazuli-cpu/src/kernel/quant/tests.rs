@@ -214,6 +214,23 @@ fn zero_and_tiny_activations_give_zero() {
 }
 
 #[test]
+fn values_that_are_not_finite_show_in_their_row_and_nowhere_else() {
+    let plane = random_plane(Format::Q6K, 8, 512, 5);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for level in Level::supported() {
+            for m in [2, 6] {
+                let mut x = noise(m * 512, 6);
+                x[512 + 77] = bad;
+                let got = product(level, Format::Q6K, &plane, 8, 512, &x, m);
+                for (row, y) in got.chunks_exact(8).enumerate() {
+                    assert!(y.iter().all(|y| y.is_nan() == (row == 1)), "{level} {bad} row {row}: {y:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_must_divide_into_blocks_and_formats_need_kernels() {
     assert!(QuantMatmul::new(Level::SCALAR, Format::Q4K, 4, 96).is_none());
     assert!(QuantMatmul::new(Level::SCALAR, Format::Q4_0, 4, 40).is_none());
