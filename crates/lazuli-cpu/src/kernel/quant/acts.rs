@@ -156,7 +156,7 @@ unsafe fn group<S: Dot>(s: S, x: *const f32, codes: *mut i8) -> (f32, [i32; 2]) 
             *sum = s.reduce_sum(s.add(s.to_f32(total), poison));
         }
         // Zero, unless a value was infinite or NaN.
-        let poison = (sums[0] - sums[0]) + (sums[1] - sums[1]);
+        let poison = (sums[0] + sums[1]) * 0.0;
         (scale + poison, sums.map(|sum| sum as i32))
     }
 }
