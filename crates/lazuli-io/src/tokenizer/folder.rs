@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Tokenizer;
+use super::json::native;
 use super::library::{Settings, build, parse};
 use crate::checkpoint::{Checkpoint, Kind};
 use crate::error::{Error, Result};
@@ -49,7 +50,11 @@ impl Tokenizer {
     /// # Errors
     /// As for [`Tokenizer::from_folder`].
     pub fn from_json(json: &[u8], tokenizer_config: &Value, configs: &[Value]) -> Result<Self> {
-        build(parse(json)?, &settings(tokenizer_config, configs))
+        let settings = settings(tokenizer_config, configs);
+        match native(json, &settings) {
+            Some(tokenizer) => Ok(tokenizer),
+            None => build(parse(json)?, &settings),
+        }
     }
 }
 
@@ -137,7 +142,7 @@ mod tests {
 
     static BYTE_LEVEL: LazyLock<Tokenizer> = LazyLock::new(|| {
         let config = json!({"eos_token": {"content": "<|end|>"}, "bos_token": "<s>"});
-        build(&byte_level_json(), &config, &[json!({"eos_token_id": [261, 262]})]).unwrap()
+        build(&byte_level_json(), &config, &[json!({"eos_token_id": [261, 263]})]).unwrap()
     });
     static SENTENCE_PIECE: LazyLock<Tokenizer> = LazyLock::new(|| {
         build(
@@ -155,7 +160,7 @@ mod tests {
         let plain = t.encode("hello<|end|><think>", Specials::AsText);
         assert!(!plain.contains(&261) && plain.last() == Some(&262), "{plain:?}");
         assert_eq!((t.bos(), t.eos(), t.add_bos(), t.add_eos()), (Some(263), Some(261), true, false));
-        assert_eq!(t.eog(), [261, 262]);
+        assert_eq!(t.eog(), [261, 263]);
         assert_eq!((t.token_text(260).as_deref(), t.token_bytes(260)), (Some("Ġw"), b" w".to_vec()));
         assert_eq!(t.vocab_size(), 264);
     }
@@ -189,7 +194,75 @@ mod tests {
         assert!(Tokenizer::from_folder(empty.path()).unwrap_err().to_string().contains("tokenizer.json"));
     }
 
+    /// Variants of the two files that the native encoders know: all must encode as the crate does.
+    static PAIRS: LazyLock<Vec<(Tokenizer, Tokenizer)>> = LazyLock::new(|| {
+        let splits = [
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+            r"\p{N}{1,2}",
+        ];
+        let mut files = vec![byte_level_json(), sentence_piece_json()];
+        for split in splits {
+            let mut file = byte_level_json();
+            file["normalizer"] = json!({"type": "NFC"});
+            file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Digits", "individual_digits": true},
+                {"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated", "invert": false},
+                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]});
+            file["model"]["ignore_merges"] = json!(true);
+            files.push(file);
+        }
+        for scheme in ["first", "always", "never"] {
+            let mut file = sentence_piece_json();
+            file["normalizer"] = Value::Null;
+            file["pre_tokenizer"] =
+                json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
+            if scheme == "never" {
+                file["decoder"]["decoders"].as_array_mut().unwrap().pop();
+            }
+            files.push(file);
+        }
+        let pair = |file: &Value| {
+            let (bytes, settings) = (file.to_string(), Settings::default());
+            let native = native(bytes.as_bytes(), &settings).expect("a shape that is known");
+            (native, super::build(parse(bytes.as_bytes()).unwrap(), &settings).unwrap())
+        };
+        files.iter().map(pair).collect()
+    });
+
+    #[test]
+    fn shapes_that_are_not_known_go_to_the_crate() {
+        let foreign = |change: &dyn Fn(&mut Value)| {
+            let mut file = byte_level_json();
+            change(&mut file);
+            let bytes = file.to_string();
+            assert!(native(bytes.as_bytes(), &Settings::default()).is_none());
+            assert!(parse(bytes.as_bytes()).is_ok());
+        };
+        foreign(&|file| file["added_tokens"][0]["lstrip"] = json!(true));
+        foreign(&|file| file["model"]["dropout"] = json!(0.1));
+        foreign(&|file| file["normalizer"] = json!({"type": "Lowercase"}));
+        foreign(&|file| file["pre_tokenizer"]["add_prefix_space"] = json!(true));
+        foreign(&|file| {
+            file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": "a(?!b)"}, "behavior": "Isolated", "invert": false},
+                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]});
+        });
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn native_encodes_as_the_crate_does(text in "[ \\n\\tabhelow1<é\u{301}e漢▁'s|>]{0,30}(<s>|<\\|end\\|>|<think>|</s>)?[ abh]{0,5}") {
+            for (native, library) in &*PAIRS {
+                for specials in [Specials::Parse, Specials::AsText] {
+                    let (ours, theirs) = (native.encode(&text, specials), library.encode(&text, specials));
+                    prop_assert_eq!(&ours, &theirs);
+                    prop_assert_eq!(native.decode(&ours), library.decode(&theirs));
+                }
+                prop_assert_eq!((native.eog(), native.vocab_size()), (library.eog(), library.vocab_size()));
+            }
+        }
+
         #[test]
         fn round_trips(text in "\\PC*|[ \\nabhelow<é漢|s>end]{0,40}") {
             for t in [&*BYTE_LEVEL, &*SENTENCE_PIECE] {

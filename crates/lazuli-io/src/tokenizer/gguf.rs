@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bpe::Bpe;
+use super::bpe::{Bpe, Symbols};
 use super::pre::{PreTokenizer, rules};
 use super::special::end_tokens;
 use super::spm::Spm;
@@ -64,8 +64,8 @@ struct Special {
 fn byte_level(metadata: &Metadata) -> Result<Defaults> {
     let merges = metadata.require(MERGES, metadata.strings(MERGES))?;
     let rules = rules(metadata.str("tokenizer.ggml.pre")?.unwrap_or("default"))?;
-    let pre = PreTokenizer::new(&rules)?;
-    let encoder = Encoder::Bpe(Bpe::new(Texts::Mapped(merges.clone()), pre, rules.whole_words));
+    let symbols = Symbols::Bytes { pre: PreTokenizer::new(&rules)?, compose: false };
+    let encoder = Encoder::Bpe(Bpe::new(Texts::Mapped(merges.clone()), symbols, rules.whole_words));
     let special = Special::default();
     Ok(Defaults { encoder, alphabet: Alphabet::ByteLevel, add_bos: rules.add_bos, special })
 }

@@ -27,6 +27,17 @@ pub(super) struct Settings {
     pub(super) add_eos: Option<bool>,
 }
 
+impl Settings {
+    /// The ids of the tokens that begin and end a text.
+    pub(super) fn ends(&self, vocab: &Vocab) -> (Option<u32>, Option<u32>) {
+        let id = |text: &Option<String>| text.as_ref().and_then(|text| vocab.find(text.as_bytes()));
+        let known = |id: u32| (id as usize) < vocab.len();
+        let bos = id(&self.bos).or(self.bos_id.filter(|&id| known(id)));
+        let eos = id(&self.eos).or_else(|| self.eos_ids.iter().copied().find(|&id| known(id)));
+        (bos, eos)
+    }
+}
+
 /// The crate's tokenizer, in the two moods of [`Specials`].
 #[derive(Debug)]
 pub(super) struct Library {
@@ -147,10 +158,7 @@ pub(super) fn build(tokenizer: tokenizers::Tokenizer, settings: &Settings) -> Re
     let alphabet = alphabet(&tokenizer)?;
     let mut vocab = vocabulary(&tokenizer, alphabet)?;
     let library = Library::new(tokenizer)?;
-    let id = |text: &Option<String>| text.as_ref().and_then(|text| vocab.find(text.as_bytes()));
-    let known = |id: u32| (id as usize) < vocab.len();
-    let bos = id(&settings.bos).or(settings.bos_id.filter(|&id| known(id)));
-    let eos = id(&settings.eos).or_else(|| settings.eos_ids.iter().copied().find(|&id| known(id)));
+    let (bos, eos) = settings.ends(&vocab);
     let (adds_bos, adds_eos) = library.adds(bos, eos);
     let ends = settings.eos_ids.iter().copied().chain(eos).collect::<Vec<_>>();
     let eog = end_tokens(&mut vocab, ends);

@@ -1,13 +1,14 @@
 //! Tokenizers: text to token ids and back.
 //!
-//! One [`Tokenizer`] whatever the file says: byte-level BPE and SentencePiece from GGUF metadata run on our own
-//! encoders, which work on the mapped vocabulary and are ready in milliseconds; `tokenizer.json` and unigram
-//! models go through the `tokenizers` crate. Chat structure is the business of the chat template.
+//! One [`Tokenizer`] whatever the file says: byte-level BPE and SentencePiece, from GGUF metadata or from
+//! `tokenizer.json`, run on our own encoders, which are ready in milliseconds where the `tokenizers` crate needs
+//! a second; what they do not know goes through that crate. Chat structure is the business of the chat template.
 
 mod bpe;
 mod byte_level;
 mod folder;
 mod gguf;
+mod json;
 mod library;
 mod merge;
 mod pre;
@@ -79,7 +80,7 @@ impl Tokenizer {
             match encoder {
                 Encoder::Library(_) => {}
                 _ if between.is_empty() => {}
-                Encoder::Bpe(bpe) => bpe.encode(vocab, between, &mut out),
+                Encoder::Bpe(bpe) => bpe.encode(vocab, between, at == 0, &mut out),
                 Encoder::Spm(spm) => spm.encode(vocab, between, &mut out),
             }
             let Some((range, id)) = next else { break };
@@ -171,7 +172,7 @@ impl Tokenizer {
         match &self.inner.encoder {
             Encoder::Spm(spm) => spm.space_prefix,
             Encoder::Library(library) => library.space_prefix,
-            Encoder::Bpe(_) => false,
+            Encoder::Bpe(bpe) => bpe.space_prefix(),
         }
     }
 }

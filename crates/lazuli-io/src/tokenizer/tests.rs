@@ -162,6 +162,7 @@ fn incomplete_metadata_is_refused_by_key() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn byte_level_round_trips(text in "\\PC*|[ \\n\\r\\tholwe1é漢🦀<|im_end>]{0,60}") {
         for pre in ["gpt-2", "qwen2", "llama-bpe", "deepseek-v3"] {
