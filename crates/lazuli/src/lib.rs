@@ -3,12 +3,33 @@
 //! The rooms are re-exported whole ([`core`], [`io`], [`nn`], [`models`], [`engine`]); what stands here itself ties
 //! them together: [`store`] finds a model on this machine, [`Model`] opens it, [`backends`] makes the runtime that
 //! computes, and [`Session`] runs one sequence for measurements.
+//!
+//! ```no_run
+//! use lazuli::Model;
+//! use lazuli::backends::RuntimeOptions;
+//! use lazuli::engine::{Engine, EngineOptions, Request};
+//! use lazuli::io::{Position, StreamDecoder};
+//!
+//! let model = Model::open("SmolLM2-135M-Instruct.Q4_1.gguf")?;
+//! let tokenizer = model.tokenizer()?;
+//! let runtime = RuntimeOptions::default().runtime()?;
+//! let engine = Engine::start(model.causal_lm()?, runtime, EngineOptions::default())?;
+//! let request = Request {
+//!     max_tokens: Some(40),
+//!     stop_tokens: tokenizer.eog().to_vec(),
+//!     text: Some(Box::new(StreamDecoder::new(&tokenizer, Position::Continuation))),
+//!     ..Request::new(lazuli::text_prompt(&tokenizer, "The speed of light is"))
+//! };
+//! println!("{}", engine.submit(request).wait()?.text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod backends;
 mod bandwidth;
 mod error;
 mod model;
+mod prompt;
 mod session;
 pub mod store;
 mod traffic;
@@ -16,6 +37,7 @@ mod traffic;
 pub use bandwidth::read_bandwidth;
 pub use error::{Error, Result};
 pub use model::Model;
+pub use prompt::{chat_prompt, text_prompt};
 pub use session::{PREFILL_CHUNK, Session};
 pub use traffic::DecodeTraffic;
 

@@ -4,7 +4,6 @@ use super::numbers::log_sum_exp;
 use super::options::{ModelArg, Precision, Threads};
 use super::{Context, Failure};
 use lazuli::backends::Workers;
-use lazuli::io::Specials;
 use lazuli::nn::Logits;
 use lazuli::{Model, PREFILL_CHUNK, Session};
 use serde::Serialize;
@@ -109,9 +108,7 @@ fn read_text(path: &std::path::Path) -> Result<String, Failure> {
 fn tokenise(model: &Model, text: &str) -> Result<(Vec<u32>, Option<u32>), Failure> {
     let tokenizer = model.tokenizer()?;
     let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
-    let mut tokens: Vec<u32> = bos.into_iter().collect();
-    tokens.extend(tokenizer.encode(text, Specials::AsText));
-    Ok((tokens, bos))
+    Ok((lazuli::text_prompt(&tokenizer, text), bos))
 }
 
 /// The sum of negative log-likelihoods so far.

@@ -1,0 +1,72 @@
+//! Prompts: text or a conversation, as the tokens that a model expects.
+
+use lazuli_io::{ChatTemplate, Message, RenderOptions, Specials, Tokenizer};
+
+use crate::Result;
+
+/// A text to be continued: BOS if the model uses one, and the text, in which nothing is a control token.
+pub fn text_prompt(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    with_bos(tokenizer, tokenizer.encode(text, Specials::AsText))
+}
+
+/// A conversation to be answered, as `template` writes it. BOS comes first if the model uses one, whether or not
+/// the template writes it.
+///
+/// # Errors
+/// If the template refuses the conversation or fails.
+pub fn chat_prompt(tokenizer: &Tokenizer, template: &ChatTemplate, messages: &[Message]) -> Result<Vec<u32>> {
+    let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id));
+    let options = RenderOptions {
+        add_generation_prompt: true,
+        bos_token: text(tokenizer.bos()),
+        eos_token: text(tokenizer.eos()),
+        ..RenderOptions::default()
+    };
+    let rendered = template.render(messages, &options)?;
+    Ok(with_bos(tokenizer, tokenizer.encode(&rendered, Specials::Parse)))
+}
+
+fn with_bos(tokenizer: &Tokenizer, mut tokens: Vec<u32>) -> Vec<u32> {
+    let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
+    if let Some(bos) = bos.filter(|bos| tokens.first() != Some(bos)) {
+        tokens.insert(0, bos);
+    }
+    tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Characters `a` and `b`, and two control tokens; `add_bos` is the model's wish.
+    fn tokenizer(add_bos: bool) -> Tokenizer {
+        let control = |id: u32, content: &str| {
+            json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
+                   "rstrip": false, "normalized": false})
+        };
+        let json = json!({
+            "version": "1.0",
+            "added_tokens": [control(0, "<s>"), control(1, "</s>")],
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
+            "model": {"type": "BPE", "vocab": {"<s>": 0, "</s>": 1, "a": 2, "b": 3}, "merges": []},
+        });
+        let settings = json!({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": add_bos});
+        Tokenizer::from_json(json.to_string().as_bytes(), &settings, &[]).expect("a tokenizer")
+    }
+
+    #[test]
+    fn the_beginning_is_marked_once_if_the_model_wants_it() {
+        let (with, without) = (tokenizer(true), tokenizer(false));
+        assert_eq!(text_prompt(&with, "ab"), [0, 2, 3]);
+        assert_eq!(text_prompt(&without, "ab"), [2, 3]);
+        let messages = [Message::new("user", "a")];
+        let plain = ChatTemplate::new("{{ messages[0].content }}{{ eos_token }}").expect("it compiles");
+        let marked = ChatTemplate::new("{{ bos_token }}{{ messages[0].content }}").expect("it compiles");
+        let chat = |tokenizer, template| chat_prompt(tokenizer, template, &messages).expect("it renders");
+        assert_eq!(chat(&with, &plain), [0, 2, 1]);
+        assert_eq!(chat(&with, &marked), [0, 2]);
+        assert_eq!(chat(&without, &plain), [2, 1]);
+        assert_eq!(chat(&without, &marked), [0, 2]);
+    }
+}
