@@ -169,14 +169,20 @@ impl Worker<'_> {
     /// Every worker must make the same calls in the same order. Workers may be in different calls at one time (there
     /// is no barrier here): the results of one call are complete only after the next [`Worker::barrier`].
     pub fn for_each_chunk(&self, total: usize, mut work: impl FnMut(usize)) {
+        self.for_each_chunk_ahead(total, |chunk, _| work(chunk));
+    }
+
+    /// As [`Worker::for_each_chunk`], and tells `work` which chunk this worker has taken to do next, so that what that
+    /// one reads can be asked for while this one computes.
+    pub fn for_each_chunk_ahead(&self, total: usize, mut work: impl FnMut(usize, Option<usize>)) {
         let share = self.share.get() + 1;
         self.share.set(share);
-        if self.count == 1 {
-            (0..total).for_each(work);
-            return;
-        }
-        while let Some(chunk) = self.shared.chunks.take(share, total) {
-            work(chunk);
+        let mut alone = 0..total;
+        let mut take = || if self.count == 1 { alone.next() } else { self.shared.chunks.take(share, total) };
+        let mut next = take();
+        while let Some(chunk) = next {
+            next = take();
+            work(chunk, next);
         }
     }
 

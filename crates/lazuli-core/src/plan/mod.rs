@@ -71,7 +71,11 @@ pub struct Operand {
 impl Operand {
     /// Bytes of the elements.
     pub fn bytes(&self) -> usize {
-        self.dtype.bytes(self.shape.rows(), self.shape.last_dim()).unwrap_or(0)
+        // Packed rows stay rows in a transposed view: the axis along which elements are neighbours.
+        let along = self.layout.strides.iter().position(|&stride| stride == 1);
+        let cols = along.map_or(self.shape.last_dim(), |axis| self.shape[axis]);
+        let rows = self.shape.elements().checked_div(cols).unwrap_or(0);
+        self.dtype.bytes(rows, cols).unwrap_or(0)
     }
 
     /// Whether the elements lie row-major without gaps.

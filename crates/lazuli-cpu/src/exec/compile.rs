@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::Machine;
 use super::elementwise;
-use super::task::{Kernel, Loc, Task};
+use super::task::{Kernel, Loc, Task, link_weights};
 use crate::kernel::Element;
 use crate::kernel::copy::StridedCopy;
 use crate::kernel::gated::Gated;
@@ -37,6 +37,7 @@ pub(super) fn compile(machine: &Machine, plan: &Plan) -> Result<Phases> {
         out.workspace = out.workspace.max(wave.workspace);
         out.worker_scratch = out.worker_scratch.max(wave.scratch);
     }
+    link_weights(&mut out.tasks);
     Ok(out)
 }
 

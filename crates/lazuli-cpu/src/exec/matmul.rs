@@ -71,9 +71,8 @@ impl Wave<'_> {
             at
         });
         self.need_scratch(kernel.scratch_bytes(m));
-        let row_bytes = format.plane_bytes(0, 1, k).unwrap_or(0);
         let units = kernel.units(m);
-        let task = Kernel::MatmulPacked { kernel, acts, row_bytes, next: None };
+        let task = Kernel::MatmulPacked { kernel, acts, next: None };
         let inputs = [Loc::Workspace(packed), Loc::of(right)];
         // The kernel has cut its units to what one chunk should take.
         self.push_units(Stage::Main, task, &inputs, Loc::of(&step.output), units);

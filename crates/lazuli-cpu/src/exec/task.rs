@@ -83,17 +83,50 @@ pub(super) enum Kernel {
         kernel: Activations,
         stride: usize,
     },
-    /// Packed weights times packed activations; `next` is the weight that is read after this one.
+    /// Packed weights times packed activations; `next` are the weights that are read after these.
     MatmulPacked {
         kernel: QuantMatmul,
         acts: Activations,
-        row_bytes: usize,
-        next: Option<Loc>,
+        next: Option<NextWeights>,
     },
     /// First phase of attention.
     Attend(AttentionTask),
     /// Second phase: partitions of long contexts are joined.
     Join(AttentionTask),
+}
+
+/// The packed weights of a later task.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NextWeights {
+    weights: Loc,
+    kernel: QuantMatmul,
+    /// Rows of activations.
+    rows: usize,
+}
+
+impl NextWeights {
+    /// Where a worker is likely to begin: workers arrive about together, so each takes one of the first units.
+    fn start(&self, memory: &Memory<'_>, worker: usize) -> *const u8 {
+        let (planes, before) = memory.packed(self.weights);
+        let unit = worker.min(self.kernel.units(self.rows).saturating_sub(1));
+        let skip =
+            before / self.kernel.cols() * self.kernel.row_bytes() + self.kernel.unit_start(self.rows, unit);
+        planes.first().map_or(std::ptr::null(), |plane| plane.as_ptr().wrapping_add(skip))
+    }
+}
+
+/// Tells every product of packed weights what the next one reads.
+pub(super) fn link_weights(phases: &mut [Vec<Task>]) {
+    let mut next = None;
+    for task in phases.iter_mut().rev().flat_map(|phase| phase.iter_mut().rev()) {
+        let weights = task.inputs.get(1).copied();
+        if let (Kernel::MatmulPacked { kernel, acts, next: after }, Some(weights)) =
+            (&mut task.kernel, weights)
+        {
+            *after = next;
+            next = Some(NextWeights { weights, kernel: *kernel, rows: acts.rows() });
+        }
+    }
 }
 
 /// Attention with what its phases share.
@@ -156,12 +189,6 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Where a worker will begin to read a packed weight: the first or a later unit, by its number.
-    pub fn first_byte(&self, loc: Loc, _worker: usize) -> *const u8 {
-        let Loc::Value { value, .. } = loc else { return std::ptr::null() };
-        self.values[value].start
-    }
-
     /// The planes of a packed leaf and how many elements of its storage come before the operand.
     pub fn packed(&self, loc: Loc) -> (SmallVec<[&'a [u8]; 3]>, usize) {
         let Loc::Value { value, offset, .. } = loc else { return (SmallVec::new(), 0) };
@@ -201,16 +228,20 @@ impl Task {
         if let Kernel::Attend(k) | Kernel::Join(k) = &self.kernel {
             return self.attend(k, worker, memory, scratch);
         }
+        if let Kernel::MatmulPacked { kernel, acts, next } = &self.kernel {
+            self.multiply(kernel, *acts, next.as_ref(), worker, memory, scratch);
+            return Ok(());
+        }
         let mut result = Ok(());
         worker.for_each_chunk(self.units.div_ceil(self.grain), |chunk| {
-            if let Err(error) = self.chunk(chunk, worker.index, memory, scratch) {
+            if let Err(error) = self.chunk(chunk, memory, scratch) {
                 result = Err(error);
             }
         });
         result
     }
 
-    fn chunk(&self, chunk: usize, worker: usize, memory: &Memory<'_>, scratch: Scratch) -> Result<()> {
+    fn chunk(&self, chunk: usize, memory: &Memory<'_>, scratch: Scratch) -> Result<()> {
         let units = chunk * self.grain..((chunk + 1) * self.grain).min(self.units);
         let input = |i: usize| memory.at(self.inputs[i]).cast_const();
         let floats = |i: usize| input(i).cast::<f32>();
@@ -254,19 +285,9 @@ impl Task {
                     kernel.run(units, floats(0), Weights::Rows(&source), out.cast(), scratch.start.cast());
                 }
                 Kernel::Pack { kernel, stride } => kernel.quantise(floats(0), *stride, units, out),
-                Kernel::MatmulPacked { kernel, acts, row_bytes, next } => {
-                    let (planes, before) = memory.packed(self.inputs[1]);
-                    let args = QuantMatmulArgs {
-                        weights: &planes[0][before / acts.cols() * row_bytes..],
-                        shape: *acts,
-                        acts: input(0),
-                        out: out.cast(),
-                        out_stride: kernel.rows(),
-                        next: next.map_or(std::ptr::null(), |loc| memory.first_byte(loc, worker)),
-                    };
-                    kernel.run(&args, units, scratch.bytes());
+                Kernel::MatmulPacked { .. } | Kernel::Attend(_) | Kernel::Join(_) => {
+                    unreachable!("`run` hands these out itself")
                 }
-                Kernel::Attend(_) | Kernel::Join(_) => unreachable!("attention is scheduled by its own data"),
                 Kernel::MatmulStrided(k) => {
                     k.run(units, floats(0), floats(1), out.cast(), scratch.start.cast());
                 }
@@ -277,6 +298,36 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    /// Packed weights times packed activations. The stream of weights does not end with a chunk: it runs on into the
+    /// worker's next chunk, and from the last one into the weights that the plan reads next.
+    fn multiply(
+        &self,
+        kernel: &QuantMatmul,
+        acts: Activations,
+        after: Option<&NextWeights>,
+        worker: &Worker<'_>,
+        memory: &Memory<'_>,
+        scratch: Scratch,
+    ) {
+        let (planes, before) = memory.packed(self.inputs[1]);
+        let weights = &planes[0][before / acts.cols() * kernel.row_bytes()..];
+        let start = |unit: usize| weights.as_ptr().wrapping_add(kernel.unit_start(acts.rows(), unit));
+        let beyond = after.map_or(std::ptr::null(), |next| next.start(memory, worker.index));
+        worker.for_each_chunk_ahead(self.units, |unit, next| {
+            let args = QuantMatmulArgs {
+                weights,
+                shape: acts,
+                acts: memory.at(self.inputs[0]),
+                out: memory.at(self.output).cast(),
+                out_stride: kernel.rows(),
+                next: next.map_or(beyond, start),
+            };
+            // SAFETY: the compiler bound operands of the kernel's sizes; units are disjoint and the scratch is the
+            // worker's own.
+            unsafe { kernel.run(&args, unit..unit + 1, scratch.bytes()) };
+        });
     }
 
     /// Either phase of attention: its units depend on the batch, and every worker finds the same ones.

@@ -57,6 +57,11 @@ impl Activations {
         (k % GROUP == 0).then_some(Self { level, m, k })
     }
 
+    /// Rows.
+    pub fn rows(self) -> usize {
+        self.m
+    }
+
     /// Values of a row.
     pub fn cols(self) -> usize {
         self.k

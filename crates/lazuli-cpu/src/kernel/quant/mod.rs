@@ -86,6 +86,11 @@ impl QuantMatmul {
         self.n
     }
 
+    /// Values of a weight row.
+    pub fn cols(&self) -> usize {
+        self.k
+    }
+
     /// The layout of `m` rows of activations for this product; the same for every product with the same `k`.
     pub fn activations(&self, m: usize) -> Activations {
         Activations { level: self.level, m, k: self.k }
@@ -94,6 +99,16 @@ impl QuantMatmul {
     /// Into how many independent units, each a range of weight rows, a product with `m` rows divides.
     pub fn units(&self, m: usize) -> usize {
         self.n.div_ceil(self.unit_rows(m))
+    }
+
+    /// Bytes from the first row of the weights to the first of unit `unit` of a product with `m` rows.
+    pub fn unit_start(&self, m: usize, unit: usize) -> usize {
+        unit * self.unit_rows(m) * self.row_bytes
+    }
+
+    /// Bytes of one weight row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
     }
 
     /// Bytes of scratch that a worker needs to run units with `m` rows; align it to 64.
