@@ -50,7 +50,7 @@ fn told(output: &Output) -> (i32, String, String) {
 #[test]
 fn help_reads_well() {
     let home = Home::new();
-    for command in ["", "pull", "models", "rm"] {
+    for command in ["", "run", "chat", "pull", "models", "rm"] {
         let arguments: Vec<&str> = [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
         let (code, out, err) = home.run(&arguments);
         assert_eq!((code, err.as_str()), (0, ""));

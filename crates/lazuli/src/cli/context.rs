@@ -139,11 +139,6 @@ impl Interrupt {
         self.0.store(false, Ordering::SeqCst);
     }
 
-    /// The flag itself, for code that knows nothing of the command line.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
-    }
-
     /// `Err(Failure::Interrupted)` after Ctrl-C, for `?` in loops.
     pub fn check(&self) -> Result<(), Failure> {
         if self.is_set() { Err(Failure::Interrupted) } else { Ok(()) }

@@ -9,7 +9,9 @@
 
 mod bars;
 mod bench;
+mod chat;
 mod context;
+mod conversation;
 mod failure;
 mod inspect;
 mod logits;
@@ -19,10 +21,12 @@ mod options;
 mod perplexity;
 mod pull;
 mod rm;
+mod run;
 pub mod ui;
+mod usage;
 mod verify;
 
-pub use context::{Context, Interrupt, Out};
+pub use context::{Context, Interrupt};
 pub use failure::Failure;
 
 use clap::{Parser, Subcommand};
@@ -69,6 +73,8 @@ struct Cli {
 /// One variant a command, in the order that `--help` lists them.
 #[derive(Subcommand, Debug)]
 enum Command {
+    Run(run::Args),
+    Chat(chat::Args),
     Pull(pull::Args),
     Models(models::Args),
     Rm(rm::Args),
@@ -81,6 +87,8 @@ enum Command {
 
 fn dispatch(command: Command, cx: &Context) -> Result<(), Failure> {
     match command {
+        Command::Run(args) => run::run(&args, cx),
+        Command::Chat(args) => chat::run(&args, cx),
         Command::Pull(args) => pull::run(&args, cx),
         Command::Models(args) => models::run(&args, cx),
         Command::Rm(args) => rm::run(&args, cx),

@@ -62,6 +62,11 @@ impl Places {
         Ok(Places { cache, hub, token_file, aliases: config.join("aliases.toml") })
     }
 
+    /// What the user typed in earlier conversations, beside the aliases.
+    pub fn history(&self) -> PathBuf {
+        self.aliases.with_file_name("history")
+    }
+
     /// The folder of everything that Python packages brought.
     pub fn pypi(&self) -> PathBuf {
         self.cache.join("pypi")
@@ -99,11 +104,11 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn defaults_lie_under_home() {
-        let found = places(&[("HOME", "/home/ada"), ("HF_HOME", "")]).unwrap();
-        assert_eq!(found.cache, Path::new("/home/ada/.cache/lazuli"));
-        assert_eq!(found.hub, Path::new("/home/ada/.cache/huggingface/hub"));
-        assert_eq!(found.token_file, Path::new("/home/ada/.cache/huggingface/token"));
-        assert_eq!(found.aliases, Path::new("/home/ada/.config/lazuli/aliases.toml"));
+        let found = places(&[("HOME", "/people/ada"), ("HF_HOME", "")]).unwrap();
+        assert_eq!(found.cache, Path::new("/people/ada/.cache/lazuli"));
+        assert_eq!(found.hub, Path::new("/people/ada/.cache/huggingface/hub"));
+        assert_eq!(found.token_file, Path::new("/people/ada/.cache/huggingface/token"));
+        assert_eq!(found.aliases, Path::new("/people/ada/.config/lazuli/aliases.toml"));
     }
 
     #[test]
