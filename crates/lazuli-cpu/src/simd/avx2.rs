@@ -4,6 +4,7 @@
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
 use super::float::Simd;
+use super::level::Isa;
 use std::arch::x86_64::*;
 
 /// The AVX2 [`Simd`] level; `DOT` says whether AVX-VNNI is there too.
@@ -31,6 +32,7 @@ macro_rules! fold {
 }
 
 impl<const DOT: bool> Simd for Avx2<DOT> {
+    const ISA: Isa = Isa::Avx2;
     const LANES: usize = 8;
     type F = __m256;
     type I = __m256i;

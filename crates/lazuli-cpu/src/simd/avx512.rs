@@ -4,6 +4,7 @@
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
 use super::float::Simd;
+use super::level::Isa;
 use std::arch::x86_64::*;
 
 /// The AVX-512 [`Simd`] level; `DOT` says whether VNNI is there too.
@@ -16,6 +17,7 @@ fn first(n: usize) -> __mmask16 {
 }
 
 impl<const DOT: bool> Simd for Avx512<DOT> {
+    const ISA: Isa = Isa::Avx512;
     const LANES: usize = 16;
     type F = __m512;
     type I = __m512i;

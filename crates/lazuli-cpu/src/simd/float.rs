@@ -1,5 +1,7 @@
 //! [`Simd`]: vectors of `f32` in the processor's own width, as kernels see them.
 
+use super::level::Isa;
+
 /// One vector level: a zero-sized proof that its instructions may run, and the operations on its `f32` vectors.
 ///
 /// Kernels are written once, generic over `S: Simd`, `#[inline(always)]` all the way down, and compiled for each
@@ -7,6 +9,8 @@
 /// `unsafe` and need no alignment. Where a result could differ between instruction sets it is pinned here, so that
 /// elementwise operations give the same bits at every level.
 pub trait Simd: Copy + Send + Sync + 'static {
+    /// The instruction set.
+    const ISA: Isa;
     /// Lanes of a native vector.
     const LANES: usize;
     /// A native vector of `f32`.

@@ -4,6 +4,7 @@
 // the token, and pointers are vouched for by the callers of the trait's unsafe methods.
 
 use super::float::Simd;
+use super::level::Isa;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -12,6 +13,7 @@ use std::arch::asm;
 pub struct Neon<const DOT: bool>(());
 
 impl<const DOT: bool> Simd for Neon<DOT> {
+    const ISA: Isa = Isa::Neon;
     const LANES: usize = 4;
     type F = float32x4_t;
     type I = int32x4_t;

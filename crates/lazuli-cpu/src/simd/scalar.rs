@@ -1,6 +1,7 @@
 //! The level that runs anywhere: arrays of four lanes in plain Rust.
 
 use super::float::Simd;
+use super::level::Isa;
 use half::{bf16, f16};
 
 /// The [`Simd`] level of plain Rust.
@@ -32,6 +33,7 @@ fn zip<A: Copy, B: Copy, C: Copy + Default>(
 }
 
 impl Simd for Scalar {
+    const ISA: Isa = Isa::Scalar;
     const LANES: usize = LANES;
     type F = [f32; LANES];
     type I = [i32; LANES];

@@ -127,13 +127,14 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
     }
 }
 
-/// `R` neighbouring weight rows from row `n` on; past the last row it is repeated, and not written again.
+/// `R` neighbouring weight rows from row `n` on, times `M` rows of activations from row `token` on; past the last row
+/// of either it is repeated, and not written again.
 #[inline(always)]
 unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     s: S,
     job: &Job,
     n: usize,
-    acts: &[Row; M],
+    token: usize,
     stream: &mut Stream,
     ends: &mut [Remainder; R],
 ) {
@@ -141,6 +142,10 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     let exist = job.rows.end - n;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
+        let mut acts = [job.shape.row(job.acts, token); M];
+        for (m, acts) in acts.iter_mut().enumerate() {
+            *acts = job.shape.row(job.acts, (token + m).min(job.shape.m - 1));
+        }
         let first = job.weights.add(n * job.row_bytes);
         let mut row = [first; R];
         for (r, row) in row.iter_mut().enumerate() {
@@ -159,16 +164,15 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
             }
             ahead += R * F::OCTET_BYTES;
             stream.run_to(s, ahead);
-            octet::<S, F, R, M>(s, octets, acts, at, &mut sums);
+            octet::<S, F, R, M>(s, octets, &acts, at, &mut sums);
         }
         for (r, sums) in sums.iter().enumerate().take(exist) {
-            // Tokens past the last repeat it, and are not written either.
-            for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m) {
+            for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
                 let mut y = s.wide_sum(wide);
                 if F::MINS {
                     y += s.eight_sum(eight);
                 }
-                job.out.add(m * job.stride + n + r).write(y);
+                job.out.add((token + m) * job.stride + n + r).write(y);
             }
         }
     }
@@ -178,15 +182,13 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
 unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Job) {
     // SAFETY: the caller's job, handed on row by row.
     unsafe {
-        let mut acts = [job.shape.row(job.acts, 0); M];
-        for (m, acts) in acts.iter_mut().enumerate() {
-            *acts = job.shape.row(job.acts, m.min(job.shape.m - 1));
-        }
         let row = |n: usize| job.weights.add(n * job.row_bytes);
         let mut stream = Stream::new(row(job.rows.start), row(job.rows.end), job.next);
         let mut ends = [Remainder::new(); R];
         for n in job.rows.clone().step_by(R) {
-            rows::<S, F, R, M>(s, job, n, &acts, &mut stream, &mut ends);
+            for token in (0..job.shape.m).step_by(M) {
+                rows::<S, F, R, M>(s, job, n, token, &mut stream, &mut ends);
+            }
         }
     }
 }
@@ -200,10 +202,11 @@ unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Jo
 pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        match job.shape.m {
-            1 => walk::<S, F, 2, 1>(s, job),
-            2 => walk::<S, F, 1, 2>(s, job),
-            _ => walk::<S, F, 1, 4>(s, job),
+        if job.shape.m == 1 {
+            walk::<S, F, 2, 1>(s, job);
+        } else {
+            // Further pairs of activations find the weights in the first-level cache.
+            walk::<S, F, 1, 2>(s, job);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::acts::{Activations, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
 use super::panel::{NUMBERS, Panel};
-use crate::simd::Dot;
+use crate::simd::{Dot, Isa};
 
 /// Weights of each row that are gone through for all tiles before the next: their panel stays in the L1 cache.
 const DEPTH: usize = 2 * OCTET;
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 
 /// A panel times all activations.
 pub(super) struct Job {
-    /// The panel, of `columns` rows rounded up to whole vectors.
+    /// The panel, of as many [`vectors`] as `columns` asks for.
     pub panel: Panel,
     /// Weight rows, and so output columns, that count.
     pub columns: usize,
@@ -201,9 +201,18 @@ unsafe fn kinds<S: Dot, const V: usize>(s: S, job: &Job) {
     }
 }
 
-/// Vectors of weight rows in a full panel: as many as leave the tile's sums in registers.
-pub(super) const fn panel_vectors(registers_are_few: bool) -> usize {
-    if registers_are_few { 2 } else { 3 }
+/// Vectors of weight rows in a full panel: as many as leave a tile's sums in registers.
+pub(super) const fn full_panel(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx512 | Isa::Neon => 3,
+        Isa::Avx2 => 2,
+        Isa::Scalar => 1,
+    }
+}
+
+/// Vectors of a panel that takes `columns` rows, at most a full one: either one, or all.
+pub(super) const fn vectors(isa: Isa, lanes: usize, columns: usize) -> usize {
+    if columns <= lanes { 1 } else { full_panel(isa) }
 }
 
 /// Multiplies the panel with every tile.
@@ -215,10 +224,12 @@ pub(super) const fn panel_vectors(registers_are_few: bool) -> usize {
 pub(super) unsafe fn multiply<S: Dot>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        match job.columns.div_ceil(S::LANES) {
-            1 => kinds::<S, 1>(s, job),
-            2 => kinds::<S, 2>(s, job),
-            _ => kinds::<S, 3>(s, job),
+        if const { full_panel(S::ISA) == 1 } || job.columns <= S::LANES {
+            kinds::<S, 1>(s, job);
+        } else if const { full_panel(S::ISA) == 2 } {
+            kinds::<S, 2>(s, job);
+        } else if const { full_panel(S::ISA) == 3 } {
+            kinds::<S, 3>(s, job);
         }
     }
 }

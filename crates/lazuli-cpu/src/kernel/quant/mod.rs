@@ -173,7 +173,7 @@ impl QuantMatmul {
         for n in rows.clone().step_by(width) {
             let columns = width.min(rows.end - n);
             let next = if n + columns < rows.end { self.row(args, n + columns) } else { after };
-            let vectors = columns.div_ceil(lanes);
+            let vectors = gemm::vectors(self.level.isa(), lanes, columns);
             // SAFETY: the scratch holds a whole panel and then the waiting sums; the weights hold the rows.
             unsafe {
                 let source =
@@ -239,7 +239,7 @@ fn lanes(level: Level) -> usize {
 
 /// Weight rows of a panel.
 fn panel_rows(level: Level) -> usize {
-    lanes(level) * gemm::panel_vectors(level.isa() == Isa::Avx2)
+    lanes(level) * gemm::full_panel(level.isa())
 }
 
 stamp_dot! {
