@@ -6,7 +6,7 @@ use lazuli::Model;
 use lazuli::engine::{
     Engine, EngineOptions, Event, FinishReason, Request, RequestStats, SamplingParams, Stream,
 };
-use lazuli::io::{ChatTemplate, Message, Position, RenderOptions, Specials, StreamDecoder, Tokenizer};
+use lazuli::io::{ChatTemplate, Message, Position, StreamDecoder, Tokenizer};
 use lazuli::models::Spec;
 use serde_json::{Value, json};
 
@@ -117,8 +117,7 @@ impl Talker {
 
     /// The tokens of a text as it stands.
     pub fn raw_tokens(&self, text: &str) -> Vec<u32> {
-        let bos = self.tokenizer.bos().filter(|_| self.tokenizer.add_bos());
-        bos.into_iter().chain(self.tokenizer.encode(text, Specials::Parse)).collect()
+        lazuli::text_prompt(&self.tokenizer, text)
     }
 
     /// The tokens of a conversation that asks for the next answer.
@@ -126,22 +125,7 @@ impl Talker {
         let Some(template) = &self.template else {
             return Err(Failure::error("the model has no chat template: use `lazuli run --raw`"));
         };
-        let name = |id: Option<u32>| id.and_then(|id| self.tokenizer.token_text(id));
-        let options = RenderOptions {
-            add_generation_prompt: true,
-            bos_token: name(self.tokenizer.bos()),
-            eos_token: name(self.tokenizer.eos()),
-            ..RenderOptions::default()
-        };
-        let text = template.render(messages, &options)?;
-        let mut tokens = self.tokenizer.encode(&text, Specials::Parse);
-        // Some templates write the first token themselves, others leave it to the tokenizer.
-        if let Some(bos) = self.tokenizer.bos().filter(|_| self.tokenizer.add_bos()) {
-            if tokens.first() != Some(&bos) {
-                tokens.insert(0, bos);
-            }
-        }
-        Ok(tokens)
+        Ok(lazuli::chat_prompt(&self.tokenizer, template, messages)?)
     }
 
     /// Submits a prompt and calls `show` with each piece of text. Ctrl-C ends the answer early.
