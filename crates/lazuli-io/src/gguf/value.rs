@@ -241,6 +241,12 @@ impl Numbers {
 
     /// The elements as integers that fit `T`; `None` if one does not, or if they are floats.
     pub fn integers<T: TryFrom<i128>>(&self) -> Option<Vec<T>> {
+        let raw = self.file.get(self.start..self.start + self.len * self.kind.bytes())?;
+        // A vocabulary has a quarter million kinds of tokens, all of this type.
+        if self.kind == NumberType::I32 {
+            let values = raw.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            return values.map(|value| T::try_from(value.into()).ok()).collect();
+        }
         (0..self.len).map(|index| T::try_from(self.get(index)?.as_i128()?).ok()).collect()
     }
 

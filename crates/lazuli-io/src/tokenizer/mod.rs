@@ -18,6 +18,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod unigram;
 mod vocab;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use stream::{Position, StreamDecoder};
 use bpe::Bpe;
 use library::Library;
 use spm::Spm;
+use unigram::Unigram;
 use vocab::{Kind, Vocab};
 
 /// What to do with text that spells a control token, such as `<|im_end|>`.
@@ -59,6 +61,7 @@ struct Inner {
 enum Encoder {
     Bpe(Bpe),
     Spm(Spm),
+    Unigram(Unigram),
     Library(Library),
 }
 
@@ -82,6 +85,7 @@ impl Tokenizer {
                 _ if between.is_empty() => {}
                 Encoder::Bpe(bpe) => bpe.encode(vocab, between, at == 0, &mut out),
                 Encoder::Spm(spm) => spm.encode(vocab, between, &mut out),
+                Encoder::Unigram(unigram) => unigram.encode(vocab, between, &mut out),
             }
             let Some((range, id)) = next else { break };
             out.push(id);
@@ -171,6 +175,7 @@ impl Tokenizer {
     fn begins_with_space(&self) -> bool {
         match &self.inner.encoder {
             Encoder::Spm(spm) => spm.space_prefix,
+            Encoder::Unigram(unigram) => unigram.space_prefix,
             Encoder::Library(library) => library.space_prefix,
             Encoder::Bpe(bpe) => bpe.space_prefix(),
         }

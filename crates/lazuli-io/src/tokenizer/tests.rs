@@ -113,6 +113,37 @@ fn sentence_piece_merges_by_score() {
     assert_eq!(bare.decode(&bare.encode(" a", Specials::AsText)), " a");
 }
 
+/// A unigram vocabulary with the scores of the pieces as given.
+fn unigram_writer(merge_spaces: bool) -> Writer {
+    let tokens = ["<pad>", "</s>", "<unk>", "▁", "a", "b", "ab", "▁a", "ba", "é"];
+    let scores = [0.0f32, 0.0, 0.0, -2.0, -3.0, -3.0, -4.0, -4.5, -6.5, -3.0].map(f32::to_le_bytes);
+    Writer::default()
+        .text("tokenizer.ggml.model", "t5")
+        .strings("tokenizer.ggml.tokens", &tokens)
+        .key("tokenizer.ggml.scores", 9, &number_array(6, &scores))
+        .key("tokenizer.ggml.token_type", 9, &kinds(&[3, 3, 2, 1, 1, 1, 1, 1, 1, 1]))
+        .key("tokenizer.ggml.add_space_prefix", 7, &[1])
+        .key("tokenizer.ggml.remove_extra_whitespaces", 7, &[u8::from(merge_spaces)])
+}
+
+#[test]
+fn unigram_takes_the_best_sum_of_scores() {
+    let t = build(&unigram_writer(true)).unwrap();
+    // `▁` `ab` is -6, `▁a` `b` -7.5.
+    assert_eq!(texts(&t, &t.encode("ab", Specials::AsText)), ["▁", "ab"]);
+    // `▁` `ab` `a` is -9, `▁a` `ba` -11.
+    assert_eq!(texts(&t, &t.encode("aba", Specials::AsText)), ["▁", "ab", "a"]);
+    assert_eq!(texts(&t, &t.encode("  a   b ", Specials::AsText)), ["▁a", "▁", "b"]);
+    assert_eq!(texts(&t, &t.encode("a→→b", Specials::AsText)), ["▁a", "<unk>", "b"]);
+    assert_eq!((t.eos(), t.add_eos(), t.add_bos(), t.eog()), (Some(1), true, false, &[1][..]));
+    let exact = build(&unigram_writer(false)).unwrap();
+    assert_eq!(texts(&exact, &exact.encode("a  b", Specials::AsText)), ["▁a", "▁", "▁", "b"]);
+    assert_eq!(exact.decode(&exact.encode("ab  éa", Specials::AsText)), "ab  éa");
+    let damaged =
+        unigram_writer(true).key("tokenizer.ggml.precompiled_charsmap", 9, &number_array(4, &[[9; 4]]));
+    assert!(build(&damaged).unwrap_err().to_string().contains("precompiled_charsmap"));
+}
+
 #[test]
 fn a_stream_never_shows_half_a_character() {
     let t = build(&sentence_piece_writer(true)).unwrap();
