@@ -26,20 +26,27 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Runs a case on `runtime` and on the oracle and compares the results. `int8` is the error that packed cases may
-/// have on top, for precisions that round activations: the inputs have outliers, so the worst of thousands of results
-/// is about a tenth of their scale off; the kernels' own tests compare with the same rounding, and tightly.
-///
-/// # Errors
-/// A sentence that says what differs, or what failed.
-pub fn check_case(case: &Case, runtime: &Runtime, int8: f32) -> Result<(), String> {
-    let found = evaluate(case, runtime)?;
-    let expected = evaluate(case, &Runtime::reference())?;
-    if found.len() != expected.len() {
-        return Err(format!("{} elements, expected {}", found.len(), expected.len()));
-    }
+/// Runs a case on the oracle and on each of the named runtimes, and says what differs or failed. `int8` is the error
+/// that packed cases may have on top, for precisions that round activations: the inputs have outliers, so the worst of
+/// thousands of results is about a tenth of their scale off; the kernels' own tests compare with the same rounding, and
+/// tightly.
+pub fn check_case(case: &Case, runtimes: &[(String, Runtime)], int8: f32) -> Vec<String> {
+    let expected = match evaluate(case, &Runtime::reference()) {
+        Ok(expected) => expected,
+        Err(why) => return vec![format!("reference: {}: {why}", case.name)],
+    };
     let tolerance = case.tolerance + if case.packed { int8 } else { 0.0 };
-    difference(&found, &expected, tolerance).map_or(Ok(()), |m| Err(m.to_string()))
+    let check = |runtime: &Runtime| {
+        let found = evaluate(case, runtime)?;
+        if found.len() != expected.len() {
+            return Err(format!("{} elements, expected {}", found.len(), expected.len()));
+        }
+        difference(&found, &expected, tolerance).map_or(Ok(()), |m| Err(m.to_string()))
+    };
+    let failed = |(label, runtime): &(String, Runtime)| {
+        check(runtime).err().map(|why| format!("{label}: {}: {why}", case.name))
+    };
+    runtimes.iter().filter_map(failed).collect()
 }
 
 fn evaluate(case: &Case, runtime: &Runtime) -> Result<Vec<f32>, String> {

@@ -11,6 +11,7 @@ mod random;
 
 pub use cases::{Case, cases};
 pub use compare::{Mismatch, check_case, difference};
+pub use lazuli_core::Runtime;
 pub use random::Random;
 
 /// Makes a test that runs all cases on each of the named runtimes:
@@ -21,15 +22,11 @@ macro_rules! conformance {
     ($name:ident, $runtimes:expr, int8: $int8:expr) => {
         #[test]
         fn $name() {
-            let mut failures = Vec::new();
-            let mut checked = 0;
-            for (label, runtime) in $runtimes {
-                for case in $crate::cases() {
-                    checked += 1;
-                    if let Err(why) = $crate::check_case(&case, &runtime, $int8) {
-                        failures.push(format!("{label}: {}: {why}", case.name));
-                    }
-                }
+            let runtimes: Vec<(String, $crate::Runtime)> = $runtimes.collect();
+            let (mut failures, mut checked) = (Vec::new(), 0);
+            for case in $crate::cases() {
+                checked += runtimes.len();
+                failures.extend($crate::check_case(&case, &runtimes, $int8));
             }
             assert!(checked > 0, "no runtime was checked");
             assert!(failures.is_empty(), "{} of {checked} cases:\n{}", failures.len(), failures.join("\n"));

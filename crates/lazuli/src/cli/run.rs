@@ -12,7 +12,9 @@ use super::{Context, Failure};
 
 /// Answer a prompt
 #[derive(clap::Args, Debug)]
-#[command(after_help = "\
+#[command(
+    override_usage = "lazuli run [OPTIONS] [MODEL] <PROMPT>",
+    after_help = "\
 Examples:
   lazuli run \"What is unified memory?\"                  the default model
   lazuli run model.gguf \"Write a haiku\" --temp 0.8
@@ -20,10 +22,11 @@ Examples:
   lazuli run model.gguf --raw \"Once upon a time\" -n 64   no chat template
   git diff | lazuli run model.gguf \"Summarise this change:\" -
 
-A prompt of `-` is read from standard input; together with a prompt before it, it follows that.")]
+A prompt of `-` is read from standard input; together with a prompt before it, it follows that."
+)]
 pub struct Args {
-    /// [MODEL] PROMPT: the model may be left out
-    #[arg(value_name = "[MODEL] PROMPT", required = true, num_args = 1..=3)]
+    /// The prompt; a model may stand before it
+    #[arg(value_name = "PROMPT", required = true, num_args = 1..=3)]
     words: Vec<String>,
     /// Give the prompt to the model as it stands, without its chat template
     #[arg(long, conflicts_with = "system")]
