@@ -65,15 +65,16 @@ impl Library {
                 copy
             }),
         };
-        match tokenizer.encode_fast(text, false) {
-            Ok(encoding) => out.extend_from_slice(encoding.get_ids()),
-            Err(_) => out.extend(vocab.unknown()),
+        match guarded(|| tokenizer.encode_fast(text, false)) {
+            Some(Ok(encoding)) => out.extend_from_slice(encoding.get_ids()),
+            Some(Err(_)) | None => out.extend(vocab.unknown()),
         }
     }
 
     /// Whether the tokenizer itself puts `bos` before a text and `eos` after it.
     fn adds(&self, bos: Option<u32>, eos: Option<u32>) -> (bool, bool) {
-        let Ok(encoding) = self.parse.encode_fast("a", true) else { return (false, false) };
+        let encoding = guarded(|| self.parse.encode_fast("a", true));
+        let Some(Ok(encoding)) = encoding else { return (false, false) };
         let ids = encoding.get_ids();
         (bos.is_some() && ids.first().copied() == bos, eos.is_some() && ids.last().copied() == eos)
     }
@@ -176,5 +177,12 @@ pub(super) fn build(tokenizer: tokenizers::Tokenizer, settings: &Settings) -> Re
 
 /// Parses `tokenizer.json`.
 pub(super) fn parse(bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
-    tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| failed(&*error))
+    let parsed = guarded(|| tokenizers::Tokenizer::from_bytes(bytes));
+    let parsed = parsed.ok_or_else(|| Error::Tokenizer("tokenizer.json: it is inconsistent".to_owned()))?;
+    parsed.map_err(|error| failed(&*error))
+}
+
+/// Runs the crate's code, which asserts what a hostile file need not keep; `None` if it panicked.
+fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok()
 }

@@ -5,7 +5,9 @@
 //! `\s+(?!\S)`, which needs look-ahead, is left out, and [`Spaces`] does its work on the matches instead. So
 //! they run on an engine that takes linear time whatever the text is.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use regex::Regex;
 
@@ -135,7 +137,7 @@ pub(super) struct PreTokenizer {
 
 impl PreTokenizer {
     pub(super) fn new(rules: &Rules) -> Result<Self> {
-        let compile = |&(pattern, spaces): &(&str, Spaces)| match Regex::new(pattern) {
+        let compile = |&(pattern, spaces): &(&'static str, Spaces)| match compiled(pattern) {
             Ok(regex) => Ok((regex, spaces)),
             Err(error) => {
                 Err(Error::Tokenizer(format!("a pre-tokenizer's pattern does not compile: {error}")))
@@ -181,6 +183,18 @@ impl PreTokenizer {
     }
 }
 
+/// Compiles one of the patterns above, once in a process: that takes as long as reading a vocabulary.
+fn compiled(pattern: &'static str) -> Result<Regex, regex::Error> {
+    static COMPILED: Mutex<BTreeMap<&'static str, Regex>> = Mutex::new(BTreeMap::new());
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(regex) = compiled.get(pattern) {
+        return Ok(regex.clone());
+    }
+    let regex = Regex::new(pattern)?;
+    compiled.insert(pattern, regex.clone());
+    Ok(regex)
+}
+
 fn cut(regex: &Regex, spaces: Spaces, text: &str, mut emit: impl FnMut(Range<usize>)) {
     let mut at = 0;
     while let Some(found) = regex.find_at(text, at) {
@@ -218,15 +232,10 @@ fn give_back(found: &str, spaces: Spaces, at_end: bool) -> usize {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
-    use std::sync::{LazyLock, Mutex};
+    use std::sync::LazyLock;
 
     fn words(name: &str, text: &str) -> Vec<String> {
-        static COMPILED: Mutex<BTreeMap<String, PreTokenizer>> = Mutex::new(BTreeMap::new());
-        let mut compiled = COMPILED.lock().unwrap();
-        let pre = compiled
-            .entry(name.to_owned())
-            .or_insert_with(|| PreTokenizer::new(&rules(name).unwrap()).unwrap());
+        let pre = PreTokenizer::new(&rules(name).unwrap()).unwrap();
         let mut out = Vec::new();
         pre.split(text, |word| out.push(word.to_owned()));
         out
