@@ -14,5 +14,5 @@ mod source;
 mod spec;
 
 pub use error::{Error, Result};
-pub use registry::{CausalLm, architectures, load};
+pub use registry::{CausalLm, architectures, from_arrays, load};
 pub use spec::Spec;

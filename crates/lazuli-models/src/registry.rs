@@ -3,6 +3,7 @@
 use lazuli_core::Array;
 use lazuli_io::Checkpoint;
 use lazuli_nn::{BatchArrays, KvPool};
+use serde_json::Value;
 
 use crate::source::Source;
 use crate::{Error, Result, Spec, arch};
@@ -43,7 +44,19 @@ pub(crate) fn supported() -> String {
 /// # Errors
 /// If the architecture is unknown, a setting or tensor is missing, malformed, or not supported.
 pub fn load(checkpoint: &Checkpoint) -> Result<Box<dyn CausalLm>> {
-    let source = Source::open(checkpoint)?;
+    load_source(Source::open(checkpoint)?)
+}
+
+/// Makes a model of settings and arrays that come from anywhere: `config` as in a `config.json`, arrays by the
+/// names of Hugging Face checkpoints.
+///
+/// # Errors
+/// As for [`load`].
+pub fn from_arrays(config: &Value, arrays: Vec<(String, Array)>) -> Result<Box<dyn CausalLm>> {
+    load_source(Source::hugging_face(config, arrays, Vec::new())?)
+}
+
+fn load_source(source: Source) -> Result<Box<dyn CausalLm>> {
     let Some((name, loader)) = LOADERS.iter().find(|(name, _)| *name == source.model_type) else {
         return Err(Error::UnknownArchitecture { found: source.model_type, supported: supported() });
     };
@@ -56,7 +69,7 @@ pub fn load(checkpoint: &Checkpoint) -> Result<Box<dyn CausalLm>> {
 const HARMLESS_TENSORS: &[&str] = &["rotary_emb.inv_freq", "attn_rot_embd.weight"];
 
 fn refuse_unused(architecture: &str, source: &Source) -> Result<()> {
-    let tied = source.config.get("tie_word_embeddings").and_then(serde_json::Value::as_bool) != Some(false);
+    let tied = source.config.get("tie_word_embeddings").and_then(Value::as_bool) != Some(false);
     let harmless = |name: &String| {
         // A tied model's file may hold its table twice; the settings decide.
         HARMLESS_TENSORS.iter().any(|end| name.ends_with(end)) || (tied && name == "lm_head.weight")

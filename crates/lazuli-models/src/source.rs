@@ -1,6 +1,7 @@
 //! [`Source`]: a checkpoint in one form, whatever files it came from: settings as in `config.json`, weights by
 //! their Hugging Face names, and the conventions in which the two worlds differ.
 
+use lazuli_core::Array;
 use lazuli_io::{Checkpoint, Kind, TensorInfo};
 use lazuli_nn::{Rope, RopeConfig, RopeScaling, RopeStyle, Weights};
 use serde_json::{Map, Value};
@@ -56,50 +57,60 @@ impl Source {
     /// # Errors
     /// If the description is damaged, or asks for something that is not supported.
     pub fn open(checkpoint: &Checkpoint) -> Result<Self> {
+        let (mut arrays, mut others) = (Vec::new(), Vec::new());
+        for tensor in checkpoint.tensors() {
+            if is_array(tensor) {
+                arrays.push((tensor.name.clone(), checkpoint.array_of(tensor)?));
+            } else {
+                others.push(tensor.name.clone());
+            }
+        }
         match checkpoint.kind() {
             Kind::Gguf(metadata) => {
                 let (dialect, config) = gguf::describe(metadata, checkpoint)?;
-                let name = |name: &str| Some(gguf::tensor_name(dialect, name));
-                Self::new(checkpoint, dialect.model_type.to_owned(), config, dialect.conventions, name)
+                let name = |name: &str| gguf::tensor_name(dialect, name);
+                let arrays = arrays.into_iter().map(|(from, array)| (name(&from), array));
+                Ok(Self {
+                    model_type: dialect.model_type.to_owned(),
+                    config,
+                    weights: Weights::new(arrays),
+                    conventions: dialect.conventions,
+                    others: others.iter().map(|from| name(from)).collect(),
+                })
             }
+            Kind::HuggingFace(config) => Self::hugging_face(config, arrays, others),
             Kind::Tensors => {
                 let path = checkpoint.path().display();
                 Err(Error::setting("model_type", format!("missing: {path} holds tensors and no settings")))
             }
-            Kind::HuggingFace(config) => {
-                let Value::Object(config) = config else {
-                    return Err(Error::setting("config.json", "it is no object"));
-                };
-                let nested = config.get("text_config").and_then(Value::as_object);
-                let text = nested.map_or_else(|| config.clone(), |text| text_config(config, text));
-                let model_type = text.get("model_type").and_then(Value::as_str);
-                let model_type =
-                    model_type.ok_or_else(|| Error::setting("model_type", "missing"))?.to_owned();
-                let conventions = Conventions { rope: RopeStyle::Halves, norms: NormWeights::AsPublished };
-                let is_vision = |name: &str| nested.is_some() && VISION.iter().any(|p| name.starts_with(p));
-                let name = |name: &str| (!is_vision(name)).then(|| text_name(name));
-                Self::new(checkpoint, model_type, text, conventions, name)
-            }
         }
     }
 
-    fn new(
-        checkpoint: &Checkpoint,
-        model_type: String,
-        config: Map<String, Value>,
-        conventions: Conventions,
-        rename: impl Fn(&str) -> Option<String>,
+    /// Settings and tensors as Hugging Face checkpoints have them; `others` are names of tensors that cannot be
+    /// arrays.
+    ///
+    /// # Errors
+    /// If `config` is no object or names no architecture.
+    pub fn hugging_face(
+        config: &Value,
+        mut arrays: Vec<(String, Array)>,
+        mut others: Vec<String>,
     ) -> Result<Self> {
-        let (mut arrays, mut others) = (Vec::new(), Vec::new());
-        for tensor in checkpoint.tensors() {
-            let Some(name) = rename(&tensor.name) else { continue };
-            if is_array(tensor) {
-                arrays.push((name, checkpoint.array_of(tensor)?));
-            } else {
-                others.push(name);
-            }
+        let Value::Object(config) = config else {
+            return Err(Error::setting("config.json", "it is no object"));
+        };
+        let nested = config.get("text_config").and_then(Value::as_object);
+        let text = nested.map_or_else(|| config.clone(), |text| text_config(config, text));
+        let model_type = text.get("model_type").and_then(Value::as_str);
+        let model_type = model_type.ok_or_else(|| Error::setting("model_type", "missing"))?.to_owned();
+        if nested.is_some() {
+            let is_vision = |name: &String| VISION.iter().any(|prefix| name.starts_with(prefix));
+            arrays.retain(|(name, _)| !is_vision(name));
+            others.retain(|name| !is_vision(name));
         }
-        Ok(Self { model_type, config, weights: Weights::new(arrays), conventions, others })
+        let weights = Weights::new(arrays.into_iter().map(|(name, array)| (text_name(&name), array)));
+        let conventions = Conventions { rope: RopeStyle::Halves, norms: NormWeights::AsPublished };
+        Ok(Self { model_type, config: text, weights, conventions, others })
     }
 
     /// The settings, with the architecture's `defaults` for absent ones.

@@ -62,8 +62,8 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
     let offset = if source.conventions.norms == NormWeights::OffsetIncluded { 0.0 } else { 1.0 };
     let reaches = reaches(&keys, c.layers)?;
     let window = config::window(&keys)?;
-    let (qkv_bias, scalar) = (bias(&keys, "attention_bias")?, keys.number("query_pre_attn_scalar")?);
-    let softcap = keys.optional_number("attn_logit_softcapping")?;
+    let (qkv_bias, scalar) = (bias(&keys, "attention_bias")?, keys.positive("query_pre_attn_scalar")?);
+    let softcap = keys.optional_positive("attn_logit_softcapping")?;
     let attention = |reach: Reach| AttentionConfig {
         hidden: c.hidden,
         heads: c.heads,
@@ -78,7 +78,7 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
     };
     let act = activation(&keys, "hidden_activation")?;
     let (full_rope, sliding_rope) = ropes(source, &keys, &c)?;
-    let logits_softcap = keys.optional_number("final_logit_softcapping")?;
+    let logits_softcap = keys.optional_positive("final_logit_softcapping")?;
     keys.finish("gemma3")?;
 
     let weights = source.weights.at("model");
@@ -139,7 +139,7 @@ fn reaches(keys: &Keys, layers: usize) -> Result<Vec<Reach>> {
 /// The rotations of full and of sliding layers. Scaling in the older form concerns the full ones alone.
 fn ropes(source: &Source, keys: &Keys, c: &Decoder) -> Result<(Rope, Rope)> {
     let full = source.rope(keys, c, "full_attention")?;
-    let local = keys.number("rope_local_base_freq")?;
+    let local = keys.positive("rope_local_base_freq")?;
     if keys.has("rope_parameters") {
         return Ok((full, source.rope(keys, c, "sliding_attention")?));
     }

@@ -82,9 +82,17 @@ impl Keys {
         }
     }
 
-    /// A finite number that must be there.
-    pub fn number(&self, key: &str) -> Result<f32> {
-        self.present(key, self.optional_number(key)?)
+    /// A finite number above 0, if it is there.
+    pub fn optional_positive(&self, key: &str) -> Result<Option<f32>> {
+        match self.optional_number(key)? {
+            Some(x) if x <= 0.0 => Err(self.error(key, format!("found {x}, expected a positive number"))),
+            x => Ok(x),
+        }
+    }
+
+    /// A finite number above 0 that must be there.
+    pub fn positive(&self, key: &str) -> Result<f32> {
+        self.present(key, self.optional_positive(key)?)
     }
 
     /// A text that must be there.
@@ -230,7 +238,7 @@ mod tests {
         let keys =
             keys(json!({"hidden": 64, "layers": null, "bad": "x", "zero": 0, "huge": 1e300, "on": true}));
         assert_eq!((keys.size("hidden").unwrap(), keys.size("layers").unwrap()), (64, 2));
-        assert_eq!(keys.number("theta").unwrap(), 10000.0);
+        assert_eq!(keys.positive("theta").unwrap(), 10000.0);
         assert!(keys.flag("on").unwrap() && !keys.flag("absent").unwrap());
         let message = |result: Result<usize>| result.unwrap_err().to_string();
         assert_eq!(message(keys.size("bad")), "setting `bad`: found \"x\", expected a positive integer");
@@ -239,7 +247,7 @@ mod tests {
             "setting `zero`: found 0, expected an integer from 1 to 1073741824"
         );
         assert_eq!(message(keys.size("none")), "setting `none`: missing");
-        assert!(keys.number("huge").is_err());
+        assert!(keys.positive("huge").is_err());
     }
 
     #[test]
@@ -249,7 +257,7 @@ mod tests {
             "logit_scale": 2.0, "inner": {"known": 1, "unknown": "y"},
         }));
         keys.size("layers").unwrap();
-        keys.number("theta").unwrap();
+        keys.positive("theta").unwrap();
         let inner = keys.object("inner").unwrap().unwrap();
         inner.size("known").unwrap();
         let message = keys.finish("llama").unwrap_err().to_string();

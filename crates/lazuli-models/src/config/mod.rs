@@ -88,7 +88,7 @@ impl Decoder {
             layers,
             vocabulary: keys.size("vocab_size")?,
             context: keys.size("max_position_embeddings")?,
-            eps: keys.number("rms_norm_eps")?,
+            eps: keys.positive("rms_norm_eps")?,
             head: if keys.flag("tie_word_embeddings")? { HeadWeight::Tied } else { HeadWeight::Own },
         })
     }

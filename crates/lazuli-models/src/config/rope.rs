@@ -25,7 +25,8 @@ pub fn rope(keys: &Keys, decoder: &Decoder, layer_type: &str, style: RopeStyle) 
         return Err(keys.error("rope_theta", format!("found {theta}, expected a number above 1")));
     }
     let share = inner("partial_rotary_factor")?.or(outer("partial_rotary_factor")?).unwrap_or(1.0);
-    let rotated = (decoder.head_dim as f32 * share) as usize;
+    // The share is a rounded quotient: 80 of 96 must not become 79.
+    let rotated = (decoder.head_dim as f32 * share + 1e-3) as usize;
     if !(0.0..=1.0).contains(&share) || rotated == 0 || rotated % 2 != 0 {
         let what = format!("{share} of heads of {} is not an even number of elements", decoder.head_dim);
         return Err(keys.error("partial_rotary_factor", what));
@@ -38,21 +39,12 @@ fn scaling(keys: &Keys, decoder: &Decoder) -> Result<RopeScaling> {
     // Older files say `type`; some say both.
     let old: Option<String> = keys.optional("type", "a name")?;
     let kind = keys.optional("rope_type", "a name")?.or(old).unwrap_or_else(|| "default".to_owned());
-    let factor = || {
-        let factor = keys.number("factor")?;
-        if factor > 0.0 { Ok(factor) } else { Err(keys.error("factor", format!("{factor} is not positive"))) }
-    };
+    let factor = || keys.positive("factor");
     let original = keys.optional_size("original_max_position_embeddings")?;
     let scaling = match kind.as_str() {
         "default" | "none" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: factor()? },
-        "llama3" => RopeScaling::Llama3 {
-            factor: factor()?,
-            low_freq_factor: keys.number("low_freq_factor")?,
-            high_freq_factor: keys.number("high_freq_factor")?,
-            original_context: original
-                .ok_or_else(|| keys.error("original_max_position_embeddings", "missing"))?,
-        },
+        "llama3" => llama3(keys, factor()?, original)?,
         "yarn" => RopeScaling::Yarn(yarn(keys, factor()?, original.unwrap_or(decoder.context))?),
         other => {
             let what = format!("`{other}` is not supported; default, linear, llama3 and yarn are");
@@ -62,9 +54,25 @@ fn scaling(keys: &Keys, decoder: &Decoder) -> Result<RopeScaling> {
     keys.finish(&format!("rope of type {kind}")).map(|()| scaling)
 }
 
+fn llama3(keys: &Keys, factor: f32, original: Option<usize>) -> Result<RopeScaling> {
+    let (low, high) = (keys.positive("low_freq_factor")?, keys.positive("high_freq_factor")?);
+    if high <= low {
+        let what = format!("found {high}, expected a number above the low factor {low}");
+        return Err(keys.error("high_freq_factor", what));
+    }
+    let original = original.ok_or_else(|| keys.error("original_max_position_embeddings", "missing"))?;
+    Ok(RopeScaling::Llama3 {
+        factor,
+        low_freq_factor: low,
+        high_freq_factor: high,
+        original_context: original,
+    })
+}
+
 fn yarn(keys: &Keys, factor: f32, original_context: usize) -> Result<Yarn> {
-    let or = |key, default| keys.optional_number(key).map(|x| x.unwrap_or(default));
-    let (mscale, mscale_all) = (or("mscale", 0.0)?, or("mscale_all_dim", 0.0)?);
+    let or = |key, default| keys.optional_positive(key).map(|x| x.unwrap_or(default));
+    let weight = |key| keys.optional_number(key).map(|x| x.unwrap_or(0.0));
+    let (mscale, mscale_all) = (weight("mscale")?, weight("mscale_all_dim")?);
     // DeepSeek's variant: the ratio of two weighted logarithms in place of the paper's one.
     let weighted = |mscale: f32| mscale * (Yarn::default_attention_factor(factor) - 1.0) + 1.0;
     let default = if mscale != 0.0 && mscale_all != 0.0 {
@@ -149,6 +157,6 @@ mod tests {
         let message = refusal(json!({"rope_type": "linear", "factor": 2.0, "mrope_section": [1, 2]}));
         assert!(message.contains("`rope_scaling.mrope_section` = [1,2]"), "{message}");
         let message = refusal(json!({"rope_type": "linear", "factor": 0.0}));
-        assert!(message.contains("`rope_scaling.factor`: 0 is not positive"), "{message}");
+        assert!(message.contains("`rope_scaling.factor`: found 0, expected a positive number"), "{message}");
     }
 }

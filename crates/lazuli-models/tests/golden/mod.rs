@@ -2,6 +2,7 @@
 //! this crate (on the interpreter) and of the facade (on backends).
 
 #![allow(clippy::unwrap_used)] // Test code, though these functions are no tests themselves.
+#![allow(dead_code)] // Each test program uses a part of this.
 
 use lazuli_core::{Array, DType, Runtime};
 use lazuli_io::Checkpoint;
@@ -37,7 +38,10 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub fn open(name: &str, runtime: &'a Runtime) -> Self {
-        let model = load(&Checkpoint::open(fixtures::path(name)).unwrap()).unwrap();
+        Self::new(load(&Checkpoint::open(fixtures::path(name)).unwrap()).unwrap(), runtime)
+    }
+
+    pub fn new(model: Box<dyn CausalLm>, runtime: &'a Runtime) -> Self {
         let spec = model.spec().kv_spec(DType::F32, 2, 128);
         let kv = KvPool::new(spec, |bytes| runtime.backend().alloc(bytes)).unwrap();
         Self { runtime, model, kv }
