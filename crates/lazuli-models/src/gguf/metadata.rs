@@ -31,6 +31,16 @@ const PLAIN: &[(&str, &str)] = &[
     ("final_logit_softcapping", "final_logit_softcapping"),
 ];
 
+/// Those of them that every file has.
+const REQUIRED: &[&str] = &[
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.layer_norm_rms_epsilon",
+];
+
 /// The keys of one architecture, and which of them have been read.
 struct Reader<'a> {
     metadata: &'a Metadata,
@@ -100,8 +110,10 @@ pub fn config(metadata: &Metadata, dialect: &Dialect, checkpoint: &Checkpoint) -
     let reader = Reader { metadata, architecture: dialect.architecture, read: RefCell::default() };
     let mut config = Map::new();
     for (gguf, hugging_face) in PLAIN {
-        if let Some(value) = reader.plain(gguf)? {
-            config.insert((*hugging_face).to_owned(), value);
+        match reader.plain(gguf)? {
+            Some(value) => drop(config.insert((*hugging_face).to_owned(), value)),
+            None if REQUIRED.contains(gguf) => return Err(reader.error(gguf, "it is missing")),
+            None => {}
         }
     }
     let mut set = |key: &str, value: Value| {

@@ -1,8 +1,8 @@
 //! Checks of a model against the results of a reference implementation, on any runtime: shared by the tests of
-//! this crate (on the interpreter) and of the facade (on backends).
+//! this crate (on the interpreter) and of the facade (on the backends it has).
 
-#![allow(clippy::unwrap_used)] // Test code, though these functions are no tests themselves.
-#![allow(dead_code)] // Each test program uses a part of this.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, reason = "each test program uses a part of this")]
 
 use lazuli_core::{Array, DType, Runtime};
 use lazuli_io::Checkpoint;
