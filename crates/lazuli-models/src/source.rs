@@ -51,6 +51,9 @@ const TEXT: &[(&str, &str)] = &[
     ("language_model.lm_head.", "lm_head."),
 ];
 
+/// Settings of how tensors are packed.
+const QUANTISATION: &[&str] = &["quantization", "quantization_config"];
+
 impl Source {
     /// Reads a checkpoint's description and names its tensors. No weight is read.
     ///
@@ -100,13 +103,17 @@ impl Source {
             return Err(Error::setting("config.json", "it is no object"));
         };
         let nested = config.get("text_config").and_then(Value::as_object);
-        let text = nested.map_or_else(|| config.clone(), |text| text_config(config, text));
+        let mut text = nested.map_or_else(|| config.clone(), |text| text_config(config, text));
         let model_type = text.get("model_type").and_then(Value::as_str);
         let model_type = model_type.ok_or_else(|| Error::setting("model_type", "missing"))?.to_owned();
         if nested.is_some() {
             let is_vision = |name: &String| VISION.iter().any(|prefix| name.starts_with(prefix));
             arrays.retain(|(name, _)| !is_vision(name));
             others.retain(|name| !is_vision(name));
+        }
+        if arrays.iter().any(|(_, array)| array.format().is_some()) {
+            // The reader of the files has understood these; a packed tensor is an array like any other.
+            QUANTISATION.iter().for_each(|key| drop(text.remove(*key)));
         }
         let weights = Weights::new(arrays.into_iter().map(|(name, array)| (text_name(&name), array)));
         let conventions = Conventions { rope: RopeStyle::Halves, norms: NormWeights::AsPublished };
@@ -137,9 +144,9 @@ impl Source {
 /// The settings of the text part of a multimodal model. What stands outside it and concerns all parts is kept.
 fn text_config(outer: &Map<String, Value>, text: &Map<String, Value>) -> Map<String, Value> {
     let mut config = text.clone();
-    for key in ["model_type", "tie_word_embeddings", "quantization", "quantization_config"] {
-        if let (None, Some(value)) = (config.get(key), outer.get(key)) {
-            config.insert(key.to_owned(), value.clone());
+    for key in ["model_type", "tie_word_embeddings"].iter().chain(QUANTISATION) {
+        if let (None, Some(value)) = (config.get(*key), outer.get(*key)) {
+            config.insert((*key).to_owned(), value.clone());
         }
     }
     config

@@ -44,7 +44,7 @@ fn settings_that_nobody_reads_are_named() {
     for (name, key, value) in [
         ("llama3", "logit_scale", json!(0.5)),
         ("llama3", "sliding_window", json!(4096)),
-        ("llama-tied", "attn_softcap", json!(30.0)),
+        ("llama-tied", "quantization_config", json!({"bits": 4})),
         ("qwen2", "num_experts", json!(8)),
         ("gemma3", "use_bidirectional_attention", json!(true)),
     ] {

@@ -156,8 +156,7 @@ fn shortened(value: &Value) -> String {
 }
 
 /// Settings that do not change what a forward pass computes: names and versions, how the model was trained,
-/// how the library that wrote them runs it, token ids and defaults of sampling. How tensors are packed has been
-/// understood (or refused) when the checkpoint was opened: a packed tensor is an array like any other.
+/// how the library that wrote them runs it, token ids and defaults of sampling.
 const HARMLESS: &[&str] = &[
     "architectures",
     "attention_dropout",
@@ -197,8 +196,6 @@ const HARMLESS: &[&str] = &[
     "pretraining_tp",
     "problem_type",
     "pruned_heads",
-    "quantization",
-    "quantization_config",
     "remove_invalid_values",
     "repetition_penalty",
     "resid_pdrop",
