@@ -11,9 +11,10 @@ use crate::{gen_docs, shell, size, tidy};
 /// How much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
+    /// What runs natively, and the type check for Apple silicon.
+    Native,
+    /// That, and the kernels' tests on emulated Arm, which take many minutes.
     Full,
-    /// Without the tests under emulation.
-    Fast,
 }
 
 /// A check: its name, and what runs it.

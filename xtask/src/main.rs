@@ -24,7 +24,7 @@ Project tasks.
 Usage: cargo xtask <task>
 
 Tasks:
-  ci [--fast]                 fmt, clippy, tidy, gen --check, size --check, check-apple, and test-arm64 unless --fast
+  ci [--full]                 fmt, tidy, clippy, gen --check, size --check, check-apple; --full also test-arm64
   tidy [--verbose]            the rules that the compiler does not check; --verbose also lists long files and functions
   gen [--check]               write the generated regions of README.md and docs/, or fail where they are out of date
   size [--check]              lines per crate, dependencies and size of the binary; --check fails above the budgets
@@ -49,7 +49,7 @@ fn run(args: &[String]) -> Result {
         return Ok(());
     };
     match task.as_str() {
-        "ci" => ci::run(if flag(rest, "--fast")? { ci::Extent::Fast } else { ci::Extent::Full }),
+        "ci" => ci::run(if flag(rest, "--full")? { ci::Extent::Full } else { ci::Extent::Native }),
         "tidy" => {
             tidy::run(if flag(rest, "--verbose")? { tidy::Detail::Verbose } else { tidy::Detail::Failures })
         }
