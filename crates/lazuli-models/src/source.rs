@@ -113,7 +113,7 @@ impl Source {
         }
         if arrays.iter().any(|(_, array)| array.format().is_some()) {
             // The reader of the files has understood these; a packed tensor is an array like any other.
-            QUANTISATION.iter().for_each(|key| drop(text.remove(*key)));
+            text.retain(|key, _| !QUANTISATION.contains(&key.as_str()));
         }
         let weights = Weights::new(arrays.into_iter().map(|(name, array)| (text_name(&name), array)));
         let conventions = Conventions { rope: RopeStyle::Halves, norms: NormWeights::AsPublished };
