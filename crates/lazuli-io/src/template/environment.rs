@@ -29,6 +29,8 @@ pub(super) fn compile(source: &str) -> Result<Environment<'static>, Error> {
     environment.set_formatter(print_as_python);
     environment.set_unknown_method_callback(unknown_method_callback);
     environment.add_filter("tojson", to_json);
+    // Templates ask `tools is iterable` to know whether there are any; for Python, `None` is not.
+    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     environment.add_function("raise_exception", raise_exception);
     environment.add_template_owned(NAME, replace_generation_tags(source))?;
     Ok(environment)

@@ -176,6 +176,7 @@ fn python_is_spoken() {
         ("[1, 2, 3][1:] | join(',')", "2,3"),
         ("[1, 2, 3][::-1] | first", "3"),
         ("none", "None"),
+        ("(none is iterable, undefined_name is iterable, [] is iterable) | list", "[False, True, True]"),
         ("1 == 2", "False"),
         ("undefined_name", ""),
         ("undefined_name is defined", "False"),
