@@ -169,7 +169,11 @@ impl Tracer<'_> {
     fn leave(&mut self, done: Pending) {
         // A diamond can put a node on the stack twice; the second time it is known.
         if !self.seen.contains_key(&done.address) {
-            let inputs: SmallVec<[u32; 4]> = done.inputs.iter().map(|input| self.seen[&input.id()]).collect();
+            let mut inputs: SmallVec<[u32; 4]> =
+                done.inputs.iter().map(|input| self.seen[&input.id()]).collect();
+            if let Op::View(_) = done.op {
+                inputs[0] = self.storage(inputs[0]);
+            }
             for (&index, input) in inputs.iter().zip(&done.inputs) {
                 if input.is_evaluated() {
                     if let Ok(at) = self.leaves.binary_search_by_key(&index, |leaf| leaf.node) {
@@ -186,6 +190,19 @@ impl Tracer<'_> {
             let index = self.seen[&done.address];
             self.seen.insert(alias, index);
         }
+    }
+
+    /// What a view of `index` shows. Arrays flatten views of views, but the meaning of a fused operation may
+    /// end in a view; one that is not in the order of its storage is copied, so that layouts need no product.
+    fn storage(&mut self, index: u32) -> u32 {
+        let node = &self.graph.nodes[index as usize];
+        let Source::Op { op: Op::View(layout), inputs } = &node.source else { return index };
+        if layout.offset == 0 && layout.is_contiguous(&node.shape) {
+            return inputs[0];
+        }
+        let source = Source::Op { op: Op::Copy, inputs: smallvec![index] };
+        let copy = Node { source, shape: node.shape.clone(), dtype: node.dtype };
+        self.push(copy)
     }
 
     fn push(&mut self, node: Node) -> u32 {

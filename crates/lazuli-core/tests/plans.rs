@@ -32,6 +32,19 @@ fn views_are_free_even_of_things_to_come() {
 }
 
 #[test]
+fn a_view_of_an_operation_whose_meaning_ends_in_a_view() {
+    let rt = Runtime::reference();
+    let ones = Array::from_vec(vec![1.0f32; 4], [2, 2]);
+    let zeros = Array::from_vec(vec![0.0f32; 4], [2, 2]);
+    let x = Array::from_vec((0..8).map(|i| i as f32).collect(), [2, 1, 4]);
+    // A rotation by nothing: interleaved pairs are put together again by a reshape.
+    let turned = x.rope(&ones, &zeros, lazuli_core::fused::RopeStyle::Interleaved);
+    let y = turned.reshape([4, 2]).t().contiguous();
+    rt.eval(&[&y]).expect("plans and runs");
+    assert_eq!(y.as_slice::<f32>().expect("contiguous"), &[0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0]);
+}
+
+#[test]
 fn a_pool_that_nobody_else_holds_is_written_in_place() {
     let rt = Runtime::reference();
     let pool = Array::from_vec(vec![0.0f32; 2 * 3 * 4 * 5], [2, 3, 4, 5]);
