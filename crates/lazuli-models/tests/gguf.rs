@@ -89,6 +89,17 @@ fn rename(name: &str, others: &[(&str, &str)]) -> String {
     NAMES.iter().chain(others).fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
 }
 
+/// Rows of a query or key weight so that elements `i` and `i + half` of a head become neighbours.
+fn neighbours((_, shape, values): &mut Tensor, head_dim: usize) {
+    let (cols, half) = (shape[1], head_dim / 2);
+    let old = values.clone();
+    for (row, to) in values.chunks_mut(cols).enumerate() {
+        let (head, i) = (row / head_dim, row % head_dim);
+        let from = head * head_dim + i % 2 * half + i / 2;
+        to.copy_from_slice(&old[from * cols..][..cols]);
+    }
+}
+
 /// Loads `name` from a GGUF file and compares with the reference, in chunks of seven tokens.
 fn agrees(name: &str, architecture: &'static str, tensors: &[Tensor], settings: Vec<(&str, Setting)>) {
     let mut all = vec![("general.architecture".to_owned(), Setting::Text(architecture))];
@@ -116,6 +127,30 @@ fn sizes(layers: u32, hidden: u32, inner: u32, heads: u32, kv_heads: u32) -> Vec
 }
 
 const NORMS: &[(&str, &str)] = &[("post_attention_layernorm", "ffn_norm")];
+
+#[test]
+fn llama_with_reordered_heads_and_factors_in_a_tensor() {
+    let mut all = tensors("llama3");
+    for tensor in &mut all {
+        if tensor.0.contains("q_proj") || tensor.0.contains("k_proj") {
+            neighbours(tensor, 32);
+        }
+        tensor.0 = rename(&tensor.0, NORMS);
+    }
+    let factor = |pair: i32| {
+        let wavelength = std::f64::consts::TAU * 500_000f64.powf(f64::from(pair) / 16.0);
+        let kept = ((64.0 / wavelength - 1.0) / 3.0).clamp(0.0, 1.0);
+        (1.0 / ((1.0 - kept) / 8.0 + kept)) as f32
+    };
+    all.push(("rope_freqs.weight".into(), vec![16], (0..16).map(factor).collect()));
+    let mut settings = sizes(3, 128, 256, 4, 2);
+    settings.extend([
+        ("rope.freq_base", Setting::Number(500_000.0)),
+        ("rope.dimension_count", Setting::Int(32)),
+        ("vocab_size", Setting::Int(320)),
+    ]);
+    agrees("llama3", "llama", &all, settings);
+}
 
 #[test]
 fn qwen2_with_the_embedding_as_head() {
