@@ -170,7 +170,8 @@ impl Totals {
 fn text(checkpoint: &Checkpoint) -> String {
     let mut settings = Table::new(&["setting", "value"]);
     for (key, value) in metadata(checkpoint.kind()) {
-        settings.row([key, shorten(&value.to_string())]);
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        settings.row([key, shorten(&value)]);
     }
     let mut tensors = Table::new(&["tensor", "shape", "format", ">bytes", ">bits", "at"]);
     for tensor in checkpoint.tensors() {
@@ -206,13 +207,13 @@ fn row(checkpoint: &Checkpoint, tensor: &TensorInfo) -> [String; 6] {
     ]
 }
 
-/// One line of at most 80 characters.
+/// One line of at most 80 characters, without control characters: it came from a file.
 fn shorten(text: &str) -> String {
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     if text.chars().count() <= 80 {
-        return text.to_owned();
+        return printable.collect();
     }
-    let start: String = text.chars().take(77).collect();
-    format!("{start}...")
+    printable.take(77).chain("...".chars()).collect()
 }
 
 fn plan_json(plan: &Plan) -> Value {
