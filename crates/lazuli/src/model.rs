@@ -29,7 +29,7 @@ impl Model {
     /// # Errors
     /// What is wrong with the files.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self { checkpoint: Checkpoint::open(path)? })
+        Ok(Self { checkpoint: Checkpoint::open(path)?.group_planes()? })
     }
 
     /// The files: tensors by name, and metadata.

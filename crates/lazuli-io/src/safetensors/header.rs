@@ -51,7 +51,8 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             if std::mem::replace(&mut described, true) {
                 return Err(A::Error::custom("`__metadata__` appears twice"));
             }
-            header.metadata = map.next_value::<Pairs>()?.0;
+            // MLX writes `null` where it has nothing to say.
+            header.metadata = map.next_value::<Option<Pairs>>()?.map_or_else(Vec::new, |pairs| pairs.0);
         }
         Ok(header)
     }
