@@ -13,7 +13,7 @@ use super::merge::Merger;
 use super::pre::PreTokenizer;
 use super::spm::SPACE;
 use super::texts::{Table, Texts};
-use super::vocab::Vocab;
+use super::vocab::{Kind, Vocab};
 
 /// The merges, and what happens to a text before them.
 #[derive(Debug)]
@@ -97,7 +97,9 @@ impl Bpe {
 
     fn encode_word(&self, vocab: &Vocab, word: &str, merger: &mut Merger, out: &mut Vec<u32>) {
         if self.whole_words {
-            if let Some(id) = vocab.find(word.as_bytes()) {
+            // A word that spells a control token is text: those were taken out before, where that was asked for.
+            let whole = vocab.find(word.as_bytes()).filter(|&id| vocab.kind(id) != Kind::Control);
+            if let Some(id) = whole {
                 out.push(id);
                 return;
             }

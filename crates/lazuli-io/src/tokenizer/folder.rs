@@ -249,6 +249,17 @@ mod tests {
         });
     }
 
+    /// A text that is nothing but the spelling of a control token stays text unless control tokens are asked for.
+    #[test]
+    fn a_spelled_control_token_is_text() {
+        for (native, library) in &*PAIRS {
+            for text in ["<s>", "</s>", "<|end|>"] {
+                let ours = native.encode(text, Specials::AsText);
+                assert_eq!(ours, library.encode(text, Specials::AsText), "{text}");
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
