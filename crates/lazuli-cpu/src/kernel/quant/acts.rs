@@ -1,8 +1,9 @@
 //! [`Activations`]: the quantised form of `x` that every product with it shares, whatever the weights' formats.
 //!
 //! Each 32 values along a row become 32 signed bytes and one `f32` scale, `x = scale * code` with codes in
-//! `-127..=127`, beside their sum for weights with a min. Few rows are laid out row by row for kernels that walk
-//! weight rows; many rows in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels.
+//! `-127..=127`, beside their sum for weights with a min. The scales of 256 values are whole multiples, up to 255, of
+//! one unit, so that kernels can scale in integers. Few rows are laid out row by row for kernels that walk weight
+//! rows; many rows in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels.
 
 use super::blocks::{GROUP, OCTET};
 use crate::simd::{Dot, Level, stamp_dot};
@@ -14,8 +15,10 @@ pub(super) const FEW: usize = 4;
 pub(super) const TILE: usize = 4;
 /// Values of a row that one unit of quantising covers in the row-by-row layout.
 const UNIT: usize = 4 * OCTET;
-/// A group whose largest magnitude is below this is taken as zero: its reciprocal could overflow.
+/// 256 values whose largest magnitude is below this are taken as zero: reciprocals could overflow.
 const TINY: f32 = 1e-30;
+/// The largest multiple of a unit: with a signed byte as the weights' own scale it still fits 16 bits.
+const MULTIPLES: f32 = 255.0;
 
 /// The shape of quantised activations `[m, k]`: where things lie in a buffer of [`Activations::bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,12 @@ pub(super) struct Row {
     pub scales: *const f32,
     /// Scale times sum of each 32 codes.
     pub sums: *const f32,
+    /// For each 256 codes, what their scales are multiples of.
+    pub units: *const f32,
+    /// The multiple for each 32 codes.
+    pub multiples: *const i16,
+    /// The codes again, groups of 32 in the order 0, 2, 1, 3 within each 128: that of nibbles in 64 bytes of Q4_K.
+    pub paired: *const u8,
 }
 
 /// One tile's arrays: `TILE` numbers, one for each row, for each step along `k`.
@@ -101,7 +110,7 @@ impl Activations {
     }
 
     fn row_bytes(self) -> usize {
-        self.padded() + self.padded() / GROUP * 8
+        2 * self.padded() + self.padded() / GROUP * (4 + 4 + 2) + self.padded() / OCTET * 4
     }
 
     fn row_units(self) -> usize {
@@ -118,8 +127,12 @@ impl Activations {
         // SAFETY: the caller gives a buffer of `bytes()`.
         unsafe {
             let codes = base.add(m * self.row_bytes());
-            let scales = codes.add(self.padded()).cast::<f32>();
-            Row { codes, scales, sums: scales.add(self.padded() / GROUP) }
+            let paired = codes.add(self.padded());
+            let scales = paired.add(self.padded()).cast::<f32>();
+            let sums = scales.add(self.padded() / GROUP);
+            let units = sums.add(self.padded() / GROUP);
+            let multiples = units.add(self.padded() / OCTET).cast();
+            Row { codes, scales, sums, units, multiples, paired }
         }
     }
 
@@ -134,29 +147,54 @@ impl Activations {
     }
 }
 
-/// Quantises 32 values: writes the codes and gives the scale and the sums of either half. The scale is NaN if a
-/// value is not finite: no maximum shows a NaN, and its code would be an ordinary one.
-#[inline(always)]
-unsafe fn group<S: Dot>(s: S, x: *const f32, codes: *mut i8) -> (f32, [i32; 2]) {
-    // SAFETY: the caller vouches for 32 values and 32 bytes.
-    unsafe {
-        let mut largest = s.zero();
-        for i in (0..GROUP).step_by(S::LANES) {
-            largest = s.max(s.abs(s.load(x.add(i))), largest);
+/// The scales of up to 256 values.
+struct Scales {
+    unit: f32,
+    multiples: [i16; OCTET / GROUP],
+}
+
+impl Scales {
+    /// Of `groups` groups of 32 values. A multiple is rounded up, so that no code exceeds 127.
+    #[inline(always)]
+    unsafe fn of<S: Dot>(s: S, x: *const f32, groups: usize) -> Self {
+        let mut largest = [0f32; OCTET / GROUP];
+        for (g, largest) in largest.iter_mut().enumerate().take(groups) {
+            let mut most = s.zero();
+            for i in (0..GROUP).step_by(S::LANES) {
+                // SAFETY: the caller vouches for the groups.
+                most = s.max(s.abs(unsafe { s.load(x.add(g * GROUP + i)) }), most);
+            }
+            *largest = s.reduce_max(most);
         }
-        let largest = s.reduce_max(largest);
-        let (scale, inverse) = if largest < TINY { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-        let inverse = s.splat(inverse);
+        let most = largest.iter().fold(0f32, |a, &b| a.max(b));
+        if most < TINY {
+            return Self { unit: 0.0, multiples: [0; OCTET / GROUP] };
+        }
+        let by = MULTIPLES / most;
+        // An infinite value makes NaN here, which a cast takes as 0; `group` lets it show in the scale.
+        let multiples = largest.map(|largest| (largest * by).ceil().min(MULTIPLES) as i16);
+        Self { unit: most / (127.0 * MULTIPLES), multiples }
+    }
+
+    /// Quantises group `g` of the values: writes the codes and gives the scale and the sums of either half. The
+    /// scale is NaN if a value is not finite: no maximum shows a NaN, and its code would be an ordinary one.
+    #[inline(always)]
+    unsafe fn group<S: Dot>(&self, s: S, x: *const f32, g: usize, codes: *mut i8) -> (f32, [i32; 2]) {
+        let scale = f32::from(self.multiples[g]) * self.unit;
+        let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
         let mut sums = [0.0f32; 2];
         for (half, sum) in sums.iter_mut().enumerate() {
             let mut total = s.splat_i32(0);
             let mut poison = s.zero();
             for i in (16 * half..16 * half + 16).step_by(S::LANES) {
-                let value = s.load(x.add(i));
-                let code = s.to_i32(s.mul(value, inverse));
-                s.store_i8(codes.add(i), code);
-                total = s.add_i32(total, code);
-                poison = s.fma(value, s.zero(), poison);
+                // SAFETY: the caller vouches for 32 values and 32 bytes.
+                unsafe {
+                    let value = s.load(x.add(g * GROUP + i));
+                    let code = s.to_i32(s.mul(value, inverse));
+                    s.store_i8(codes.add(i), code);
+                    total = s.add_i32(total, code);
+                    poison = s.fma(value, s.zero(), poison);
+                }
             }
             *sum = s.reduce_sum(s.add(s.to_f32(total), poison));
         }
@@ -192,20 +230,31 @@ unsafe fn quantise_generic<S: Dot>(
 #[inline(always)]
 unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row, part: usize) {
     let end = ((part + 1) * UNIT).min(shape.padded());
-    for at in (part * UNIT..end).step_by(GROUP) {
-        let g = at / GROUP;
-        // SAFETY: `at` lies within the padded row, and within `x` where it is read.
+    for at in (part * UNIT..end).step_by(OCTET) {
+        // SAFETY: `at` lies within the padded row, and groups within `x` where they are read.
         unsafe {
-            let codes = row.codes.add(at).cast_mut().cast::<i8>();
-            let (scale, sum) = if at < shape.k {
-                let (scale, [low, high]) = group(s, x.add(at), codes);
-                (scale, low + high)
-            } else {
-                codes.write_bytes(0, GROUP);
-                (0.0, 0)
-            };
-            row.scales.add(g).cast_mut().write(scale);
-            row.sums.add(g).cast_mut().write(scale * sum as f32);
+            let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
+            let scales = Scales::of(s, x.add(at), groups);
+            let mut unit = scales.unit;
+            for g in 0..OCTET / GROUP {
+                let codes = row.codes.add(at + g * GROUP).cast_mut().cast::<i8>();
+                let (scale, sum) = if g < groups {
+                    let (scale, [low, high]) = scales.group(s, x.add(at), g, codes);
+                    (scale, low + high)
+                } else {
+                    codes.write_bytes(0, GROUP);
+                    (0.0, 0)
+                };
+                // A group that is not finite shows in the unit, by which all products are multiplied.
+                unit += scale * 0.0;
+                let slot = at / GROUP + g;
+                row.scales.add(slot).cast_mut().write(scale);
+                row.sums.add(slot).cast_mut().write(scale * sum as f32);
+                row.multiples.add(slot).cast_mut().write(scales.multiples[g]);
+                let paired = (g & !3) + [0, 2, 1, 3][g % 4];
+                codes.copy_to_nonoverlapping(row.paired.add(at + paired * GROUP).cast_mut().cast(), GROUP);
+            }
+            row.units.add(at / OCTET).cast_mut().write(unit);
         }
     }
 }
@@ -220,30 +269,42 @@ unsafe fn quantise_tile<S: Dot>(
     tile: Tile,
     t: usize,
 ) {
-    let mut codes = [0i8; GROUP];
     for r in 0..TILE {
         let m = t * TILE + r;
-        for g in 0..shape.k / GROUP {
+        for at in (0..shape.k).step_by(OCTET) {
+            let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
             // SAFETY: rows below `m` are readable, and every index lies within the tile's arrays.
             unsafe {
-                let (scale, [low, high]) = if m < shape.m {
-                    group(s, x.add(m * stride + g * GROUP), codes.as_mut_ptr())
-                } else {
-                    codes = [0; GROUP];
-                    (0.0, [0; 2])
-                };
-                let to = tile.codes.cast_mut().cast::<[i8; 4]>().add(g * GROUP / 4 * TILE + r);
-                for (i, four) in codes.chunks_exact(4).enumerate() {
-                    to.add(i * TILE).write([four[0], four[1], four[2], four[3]]);
+                let values = x.wrapping_add(m * stride + at);
+                let scales = (m < shape.m).then(|| Scales::of(s, values, groups));
+                for g in 0..groups {
+                    let mut codes = [0i8; GROUP];
+                    let (scale, sums) = match &scales {
+                        Some(scales) => scales.group(s, values, g, codes.as_mut_ptr()),
+                        None => (0.0, [0; 2]),
+                    };
+                    spread(tile, r, at / GROUP + g, &codes, scale, sums);
                 }
-                let at = g * TILE + r;
-                tile.scales.add(at).cast_mut().write(scale);
-                tile.sums.add(at).cast_mut().write(scale * (low + high) as f32);
-                tile.starts.add(at).cast_mut().write(-128 * (low + high));
-                tile.fine_starts.add(2 * g * TILE + r).cast_mut().write(-128 * low);
-                tile.fine_starts.add((2 * g + 1) * TILE + r).cast_mut().write(-128 * high);
             }
         }
+    }
+}
+
+/// Stores group `g` of row `r` of a tile.
+#[inline(always)]
+unsafe fn spread(tile: Tile, r: usize, g: usize, codes: &[i8; GROUP], scale: f32, [low, high]: [i32; 2]) {
+    // SAFETY: the caller gives a row and a group of the tile.
+    unsafe {
+        let to = tile.codes.cast_mut().cast::<[i8; 4]>().add(g * GROUP / 4 * TILE + r);
+        for (i, four) in codes.chunks_exact(4).enumerate() {
+            to.add(i * TILE).write([four[0], four[1], four[2], four[3]]);
+        }
+        let at = g * TILE + r;
+        tile.scales.add(at).cast_mut().write(scale);
+        tile.sums.add(at).cast_mut().write(scale * (low + high) as f32);
+        tile.starts.add(at).cast_mut().write(-128 * (low + high));
+        tile.fine_starts.add(2 * g * TILE + r).cast_mut().write(-128 * low);
+        tile.fine_starts.add((2 * g + 1) * TILE + r).cast_mut().write(-128 * high);
     }
 }
 

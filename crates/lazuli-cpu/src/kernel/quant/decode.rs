@@ -6,9 +6,9 @@ use crate::simd::Dot;
 use std::ops::Range;
 
 /// How far the prefetch stream runs ahead of the weights in use.
-const AHEAD: usize = 6 * 1024;
+pub(super) const AHEAD: usize = 6 * 1024;
 /// A cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// A range of weight rows to multiply with at most [`super::acts::FEW`] rows of activations.
 pub(super) struct Job {

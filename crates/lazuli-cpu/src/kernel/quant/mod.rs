@@ -10,7 +10,9 @@ mod blocks;
 mod decode;
 mod formats;
 mod gemm;
+mod k_quants;
 mod panel;
+mod superblock;
 #[cfg(test)]
 mod tests;
 
@@ -246,11 +248,11 @@ stamp_dot! {
     unsafe fn multiply(job: &gemm::Job) = gemm::multiply;
 }
 
-/// The kernels of each format, compiled for every level.
+/// The kernels of each format, and which driver decodes with it, compiled for every level.
 macro_rules! formats {
-    ($($format:ident $decode:ident $pack:ident,)+) => {
+    ($($format:ident $driver:ident $decode:ident $pack:ident,)+) => {
         stamp_dot! {
-            $(unsafe fn $decode(job: &decode::Job) = decode::decode::<_, $format>;)+
+            $(unsafe fn $decode(job: &decode::Job) = $driver::decode::<_, $format>;)+
             $(unsafe fn $pack(source: Source, vectors: usize, panel: Panel) = panel::pack::<_, $format>;)+
         }
         fn kernels(format: Format) -> Option<Kernels> {
@@ -263,14 +265,14 @@ macro_rules! formats {
 }
 
 formats! {
-    Q8_0 decode_q8_0 pack_q8_0,
-    Q4_0 decode_q4_0 pack_q4_0,
-    Q4_1 decode_q4_1 pack_q4_1,
-    Q5_0 decode_q5_0 pack_q5_0,
-    Q5_1 decode_q5_1 pack_q5_1,
-    Q4K decode_q4_k pack_q4_k,
-    Q5K decode_q5_k pack_q5_k,
-    Q6K decode_q6_k pack_q6_k,
+    Q8_0 decode decode_q8_0 pack_q8_0,
+    Q4_0 decode decode_q4_0 pack_q4_0,
+    Q4_1 decode decode_q4_1 pack_q4_1,
+    Q5_0 decode decode_q5_0 pack_q5_0,
+    Q5_1 decode decode_q5_1 pack_q5_1,
+    Q4K superblock decode_q4_k pack_q4_k,
+    Q5K superblock decode_q5_k pack_q5_k,
+    Q6K superblock decode_q6_k pack_q6_k,
 }
 
 fn kind<F: Blocks>() -> Kind {

@@ -93,16 +93,21 @@ fn product(level: Level, format: Format, plane: &[u8], n: usize, k: usize, x: &[
     out.chunks_exact(stride).flat_map(|row| row[..n].to_vec()).collect()
 }
 
-/// Quantises as the kernels are meant to, and gives what the codes stand for.
-fn quantised(x: &[f32]) -> Vec<f32> {
-    x.chunks_exact(32)
-        .flat_map(|group| {
-            let largest = group.iter().fold(0f32, |a, v| a.max(v.abs()));
-            let (scale, inverse) =
-                if largest < 1e-30 { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-            group.iter().map(move |v| (v * inverse).round_ties_even() * scale).collect::<Vec<_>>()
-        })
-        .collect()
+/// Quantises as the kernels are meant to, and gives what the codes stand for: one row of `k` values after another.
+fn quantised(x: &[f32], k: usize) -> Vec<f32> {
+    let most = |x: &[f32]| x.iter().fold(0f32, |a, v| a.max(v.abs()));
+    let octet = |x: &[f32]| {
+        let largest = most(x);
+        let unit = largest / (127.0 * 255.0);
+        x.chunks_exact(32)
+            .flat_map(|group| {
+                let scale = (most(group) * (255.0 / largest)).ceil().min(255.0) * unit;
+                let inverse = if largest < 1e-30 || scale == 0.0 { 0.0 } else { 1.0 / scale };
+                group.iter().map(|v| (v * inverse).round_ties_even() * scale).collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
+    };
+    x.chunks_exact(k).flat_map(|row| row.chunks(256).flat_map(octet).collect::<Vec<_>>()).collect()
 }
 
 /// The product, and the sum of its terms' magnitudes, in `f64`.
@@ -122,7 +127,7 @@ fn oracle(format: Format, plane: &[u8], n: usize, k: usize, x: &[f32]) -> (Vec<f
 
 /// Checks one shape at every level: closely against the quantised activations, loosely against the real ones.
 fn check(format: Format, plane: &[u8], n: usize, k: usize, x: &[f32], m: usize) {
-    let (want, magnitude) = oracle(format, plane, n, k, &quantised(x));
+    let (want, magnitude) = oracle(format, plane, n, k, &quantised(x, k));
     let (real, _) = oracle(format, plane, n, k, x);
     for level in Level::supported() {
         let got = product(level, format, plane, n, k, x, m);

@@ -53,12 +53,31 @@ unsafe fn scaled(acc: __m256, sums: __m256i, scales: __m256, pick: __m256i) -> _
     unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_permutevar8x32_ps(scales, pick), acc) }
 }
 
+/// `acc + sums * factors[pick]` for sums and factors that fit 16 bits, the factors zero above them.
+#[inline(always)]
+unsafe fn add_scaled<const DOT: bool>(
+    acc: __m256i,
+    sums: __m256i,
+    factors: __m256i,
+    pick: __m256i,
+) -> __m256i {
+    unsafe {
+        let factors = _mm256_permutevar8x32_epi32(factors, pick);
+        if DOT {
+            _mm256_dpwssd_avx_epi32(acc, sums, factors)
+        } else {
+            _mm256_add_epi32(acc, _mm256_madd_epi16(sums, factors))
+        }
+    }
+}
+
 impl<const DOT: bool> Dot for Avx2<DOT> {
     type Bytes = [__m256i; 2];
     type Sums = [__m256i; 2];
     type Wide = [__m256; 2];
     type Eight = __m256;
     type Codes = __m256i;
+    type Factors = [__m256i; 2];
 
     #[inline(always)]
     unsafe fn bytes(self, p: *const u8) -> Self::Bytes {
@@ -195,6 +214,71 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe {
             _mm256_storeu_ps(p, x[0]);
             _mm256_storeu_ps(p.add(8), x[1]);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors {
+        unsafe {
+            let x = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(x as i64));
+            let factors = _mm_mullo_epi16(x, _mm_loadu_si128(by.cast()));
+            [_mm256_cvtepu16_epi32(factors), _mm256_setzero_si256()]
+        }
+    }
+    #[inline(always)]
+    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors {
+        unsafe {
+            let by = _mm_loadu_si128(by.cast());
+            let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
+            let low = _mm_mullo_epi16(_mm256_castsi256_si128(x), _mm_unpacklo_epi16(by, by));
+            let high = _mm_mullo_epi16(_mm256_extracti128_si256::<1>(x), _mm_unpackhi_epi16(by, by));
+            [_mm256_cvtepu16_epi32(low), _mm256_cvtepu16_epi32(high)]
+        }
+    }
+    #[inline(always)]
+    fn add_pairs<const A: usize, const B: usize>(
+        self,
+        acc: Self::Sums,
+        sums: Self::Sums,
+        factors: Self::Factors,
+    ) -> Self::Sums {
+        unsafe {
+            let (a, b) = (_mm256_set1_epi32(A as i32 % 8), _mm256_set1_epi32(B as i32 % 8));
+            [
+                add_scaled::<DOT>(acc[0], sums[0], factors[A / 8], a),
+                add_scaled::<DOT>(acc[1], sums[1], factors[B / 8], b),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn add_quads<const C: usize>(
+        self,
+        acc: Self::Sums,
+        sums: Self::Sums,
+        factors: Self::Factors,
+    ) -> Self::Sums {
+        unsafe {
+            let (factors, at) = (factors[C / 2], 4 * (C as i32 % 2));
+            let a = _mm256_setr_epi32(at, at, at, at, at + 1, at + 1, at + 1, at + 1);
+            let b = _mm256_setr_epi32(at + 2, at + 2, at + 2, at + 2, at + 3, at + 3, at + 3, at + 3);
+            [add_scaled::<DOT>(acc[0], sums[0], factors, a), add_scaled::<DOT>(acc[1], sums[1], factors, b)]
+        }
+    }
+    #[inline(always)]
+    fn add_wide(self, acc: Self::Wide, sums: Self::Sums, by: f32) -> Self::Wide {
+        unsafe {
+            let by = _mm256_set1_ps(by);
+            [
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[0]), by, acc[0]),
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[1]), by, acc[1]),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn two_f16(self, bits: u32) -> [f32; 2] {
+        unsafe {
+            let x = _mm_cvtph_ps(_mm_cvtsi32_si128(bits as i32));
+            [_mm_cvtss_f32(x), _mm_cvtss_f32(_mm_movehdup_ps(x))]
         }
     }
 

@@ -41,12 +41,26 @@ unsafe fn counts(a: i32, b: i32) -> __m512i {
     unsafe { join(_mm256_set1_epi16(a as i16), _mm256_set1_epi16(b as i16)) }
 }
 
+/// `acc + sums * factors` for sums that fit 16 bits and factors in the low halves of their lanes.
+#[inline(always)]
+unsafe fn add_scaled<const DOT: bool>(acc: __m512i, sums: __m512i, factors: __m512i) -> __m512i {
+    unsafe {
+        // The high halves of the factors are zero, so what the sums' sign bits give is nothing.
+        if DOT {
+            _mm512_dpwssd_epi32(acc, sums, factors)
+        } else {
+            _mm512_add_epi32(acc, _mm512_madd_epi16(sums, factors))
+        }
+    }
+}
+
 impl<const DOT: bool> Dot for Avx512<DOT> {
     type Bytes = __m512i;
     type Sums = __m512i;
     type Wide = __m512;
     type Eight = __m256;
     type Codes = __m512i;
+    type Factors = __m512i;
 
     #[inline(always)]
     unsafe fn bytes(self, p: *const u8) -> __m512i {
@@ -183,6 +197,55 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     unsafe fn store_wide(self, p: *mut f32, x: __m512) {
         unsafe { _mm512_storeu_ps(p, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn factors_u8(self, x: u64, by: *const i16) -> __m512i {
+        unsafe {
+            let x = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(x as i64));
+            let factors = _mm_mullo_epi16(x, _mm_loadu_si128(by.cast()));
+            _mm512_zextsi256_si512(_mm256_cvtepu16_epi32(factors))
+        }
+    }
+    #[inline(always)]
+    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> __m512i {
+        unsafe {
+            let by = _mm_loadu_si128(by.cast());
+            let twice = _mm256_set_m128i(_mm_unpackhi_epi16(by, by), _mm_unpacklo_epi16(by, by));
+            let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
+            _mm512_cvtepu16_epi32(_mm256_mullo_epi16(x, twice))
+        }
+    }
+    #[inline(always)]
+    fn add_pairs<const A: usize, const B: usize>(
+        self,
+        acc: __m512i,
+        sums: __m512i,
+        factors: __m512i,
+    ) -> __m512i {
+        unsafe {
+            let pick = join(_mm256_set1_epi32(A as i32), _mm256_set1_epi32(B as i32));
+            add_scaled::<DOT>(acc, sums, _mm512_permutexvar_epi32(pick, factors))
+        }
+    }
+    #[inline(always)]
+    fn add_quads<const C: usize>(self, acc: __m512i, sums: __m512i, factors: __m512i) -> __m512i {
+        unsafe {
+            let quad = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+            let pick = _mm512_add_epi32(quad, _mm512_set1_epi32(4 * C as i32));
+            add_scaled::<DOT>(acc, sums, _mm512_permutexvar_epi32(pick, factors))
+        }
+    }
+    #[inline(always)]
+    fn add_wide(self, acc: __m512, sums: __m512i, by: f32) -> __m512 {
+        unsafe { _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(by), acc) }
+    }
+    #[inline(always)]
+    fn two_f16(self, bits: u32) -> [f32; 2] {
+        unsafe {
+            let x = _mm_cvtph_ps(_mm_cvtsi32_si128(bits as i32));
+            [_mm_cvtss_f32(x), _mm_cvtss_f32(_mm_movehdup_ps(x))]
+        }
     }
 
     #[inline(always)]

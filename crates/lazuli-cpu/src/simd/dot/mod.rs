@@ -32,6 +32,8 @@ pub trait Dot: Simd {
     type Eight: Copy;
     /// A native vector of bytes, four for each of [`Simd::LANES`].
     type Codes: Copy;
+    /// 16 lanes of integers that fit 16 bits.
+    type Factors: Copy;
 
     /// Loads 64 bytes.
     ///
@@ -104,6 +106,35 @@ pub trait Dot: Simd {
     /// # Safety
     /// `p` must be valid for writing them.
     unsafe fn store_wide(self, p: *mut f32, x: Self::Wide);
+
+    /// 8 unsigned bytes, the first in the low bits, each times its number in `by`; the other lanes are 0.
+    ///
+    /// # Safety
+    /// `by` must be valid for reading 8 values; products must fit 16 bits.
+    unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors;
+    /// 16 signed bytes times 8 numbers, each number for two neighbours.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 16 bytes and `by` for 8 values; products must fit 16 bits.
+    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors;
+    /// `acc + sums * factor` in integers: the first 8 lanes take factor `A`, the others factor `B`. Sums fit 16 bits.
+    fn add_pairs<const A: usize, const B: usize>(
+        self,
+        acc: Self::Sums,
+        sums: Self::Sums,
+        factors: Self::Factors,
+    ) -> Self::Sums;
+    /// The same where lane `i` takes factor `4 C + i / 4`.
+    fn add_quads<const C: usize>(
+        self,
+        acc: Self::Sums,
+        sums: Self::Sums,
+        factors: Self::Factors,
+    ) -> Self::Sums;
+    /// `acc + sums * by`, in floats.
+    fn add_wide(self, acc: Self::Wide, sums: Self::Sums, by: f32) -> Self::Wide;
+    /// Two neighbouring half-precision numbers, the first in the low bits.
+    fn two_f16(self, bits: u32) -> [f32; 2];
 
     /// Loads 8 values.
     ///

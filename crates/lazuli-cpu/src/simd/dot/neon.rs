@@ -64,6 +64,19 @@ fn scaled_by(acc: float32x4_t, sums: int32x4_t, scales: float32x4_t, lane: usize
     }
 }
 
+/// `acc + sums * factor`, the factor's lane a constant after inlining.
+#[inline(always)]
+fn add_scaled(acc: int32x4_t, sums: int32x4_t, factors: int32x4_t, lane: usize) -> int32x4_t {
+    unsafe {
+        match lane {
+            0 => vmlaq_laneq_s32::<0>(acc, sums, factors),
+            1 => vmlaq_laneq_s32::<1>(acc, sums, factors),
+            2 => vmlaq_laneq_s32::<2>(acc, sums, factors),
+            _ => vmlaq_laneq_s32::<3>(acc, sums, factors),
+        }
+    }
+}
+
 /// Four half-precision values.
 #[inline(always)]
 fn from_f16(bits: u64) -> float32x4_t {
@@ -81,6 +94,7 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     type Wide = [float32x4_t; 4];
     type Eight = [float32x4_t; 2];
     type Codes = int8x16_t;
+    type Factors = [int32x4_t; 4];
 
     #[inline(always)]
     unsafe fn bytes(self, p: *const u8) -> Self::Bytes {
@@ -208,6 +222,62 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     unsafe fn store_wide(self, p: *mut f32, x: Self::Wide) {
         for (i, x) in x.into_iter().enumerate() {
             unsafe { vst1q_f32(p.add(4 * i), x) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors {
+        unsafe {
+            let x = vreinterpretq_s16_u16(vmovl_u8(vcreate_u8(x)));
+            let factors = vmulq_s16(x, vld1q_s16(by));
+            let zero = vdupq_n_s32(0);
+            [vmovl_s16(vget_low_s16(factors)), vmovl_high_s16(factors), zero, zero]
+        }
+    }
+    #[inline(always)]
+    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors {
+        unsafe {
+            let (x, by) = (vld1q_s8(p.cast()), vld1q_s16(by));
+            let low = vmulq_s16(vmovl_s8(vget_low_s8(x)), vzip1q_s16(by, by));
+            let high = vmulq_s16(vmovl_high_s8(x), vzip2q_s16(by, by));
+            [
+                vmovl_s16(vget_low_s16(low)),
+                vmovl_high_s16(low),
+                vmovl_s16(vget_low_s16(high)),
+                vmovl_high_s16(high),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn add_pairs<const A: usize, const B: usize>(
+        self,
+        acc: Self::Sums,
+        sums: Self::Sums,
+        factors: Self::Factors,
+    ) -> Self::Sums {
+        from_fn(|i| {
+            let at = if i < 2 { A } else { B };
+            add_scaled(acc[i], sums[i], factors[at / 4], at % 4)
+        })
+    }
+    #[inline(always)]
+    fn add_quads<const C: usize>(
+        self,
+        acc: Self::Sums,
+        sums: Self::Sums,
+        factors: Self::Factors,
+    ) -> Self::Sums {
+        from_fn(|i| add_scaled(acc[i], sums[i], factors[C], i))
+    }
+    #[inline(always)]
+    fn add_wide(self, acc: Self::Wide, sums: Self::Sums, by: f32) -> Self::Wide {
+        unsafe { from_fn(|i| vfmaq_n_f32(acc[i], vcvtq_f32_s32(sums[i]), by)) }
+    }
+    #[inline(always)]
+    fn two_f16(self, bits: u32) -> [f32; 2] {
+        unsafe {
+            let x = from_f16(u64::from(bits));
+            [vgetq_lane_f32::<0>(x), vgetq_lane_f32::<1>(x)]
         }
     }
 

@@ -23,6 +23,7 @@ impl Dot for Scalar {
     type Wide = [f32; 16];
     type Eight = [f32; 8];
     type Codes = [u8; 16];
+    type Factors = [i16; 16];
 
     #[inline(never)]
     unsafe fn bytes(self, p: *const u8) -> [u8; 64] {
@@ -128,6 +129,40 @@ impl Dot for Scalar {
     unsafe fn store_wide(self, p: *mut f32, x: [f32; 16]) {
         // SAFETY: the caller vouches for the room.
         unsafe { p.cast::<[f32; 16]>().write_unaligned(x) }
+    }
+
+    #[inline]
+    unsafe fn factors_u8(self, x: u64, by: *const i16) -> [i16; 16] {
+        // SAFETY: the caller vouches for the numbers.
+        let by = unsafe { by.cast::<[i16; 8]>().read_unaligned() };
+        from_fn(|i| if i < 8 { i16::from(x.to_le_bytes()[i]) * by[i] } else { 0 })
+    }
+    #[inline]
+    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> [i16; 16] {
+        // SAFETY: the caller vouches for both.
+        let (x, by) = unsafe { (p.cast::<[i8; 16]>().read(), by.cast::<[i16; 8]>().read_unaligned()) };
+        from_fn(|i| i16::from(x[i]) * by[i / 2])
+    }
+    #[inline]
+    fn add_pairs<const A: usize, const B: usize>(
+        self,
+        acc: [i32; 16],
+        sums: [i32; 16],
+        factors: [i16; 16],
+    ) -> [i32; 16] {
+        from_fn(|i| acc[i] + sums[i] * i32::from(factors[if i < 8 { A } else { B }]))
+    }
+    #[inline]
+    fn add_quads<const C: usize>(self, acc: [i32; 16], sums: [i32; 16], factors: [i16; 16]) -> [i32; 16] {
+        from_fn(|i| acc[i] + sums[i] * i32::from(factors[4 * C + i / 4]))
+    }
+    #[inline]
+    fn add_wide(self, acc: [f32; 16], sums: [i32; 16], by: f32) -> [f32; 16] {
+        from_fn(|i| acc[i] + sums[i] as f32 * by)
+    }
+    #[inline]
+    fn two_f16(self, bits: u32) -> [f32; 2] {
+        [bits as u16, (bits >> 16) as u16].map(|bits| f16::from_bits(bits).to_f32())
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 22;
+const OPERATIONS: usize = 27;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -47,6 +47,25 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 let exact = s.dot_unsigned(s.no_sums(), s.low_nibbles(w), v);
                 to.cast::<f32>().write_unaligned(s.wide_sum(sums(exact)));
                 to.add(4).cast::<f32>().write_unaligned(s.eight_sum(s.eight_mul(scales, ones)));
+            }
+            21 => {
+                let [x, y] = s.two_f16(bits as u32 & 0x3fff_3fff);
+                to.cast::<[f32; 2]>().write_unaligned([x, y]);
+            }
+            22..=25 => {
+                // Small enough that products fit 16 bits, and sums of four products as well.
+                let by = [3i16, 0, 255, 17, 1, 128, 200, 64];
+                let small = s.bytes(p);
+                let dot = s.dot_unsigned(s.no_sums(), s.low_nibbles(small), v);
+                let pairs = s.factors_u8(bits & 0x3f3f_3f3f_3f3f_3f3f, by.as_ptr());
+                let quads = s.factors_i8(p.add(7), by.as_ptr());
+                let acc = match op {
+                    22 => s.add_pairs::<0, 2>(dot, dot, pairs),
+                    23 => s.add_pairs::<5, 7>(s.no_sums(), dot, pairs),
+                    24 => s.add_quads::<1>(dot, dot, quads),
+                    _ => s.add_quads::<2>(s.no_sums(), dot, quads),
+                };
+                s.store_wide(to.cast(), s.add_wide(s.wide_zero(), acc, 0.5));
             }
             _ => {
                 // A native width: only what every level has is compared.

@@ -1,0 +1,184 @@
+//! Few rows of activations with K-quants of 256 weights and integer scales: everything within a block is integer.
+//!
+//! The block's own scales times the multiples of the activations' unit (see [`super::acts`]) fit 16 bits, and so do
+//! sums of four products. One multiplication scales such a sum in place, and one conversion to float serves 256
+//! weights, where [`super::decode`] needs one for each 64.
+
+use super::acts::Row;
+use super::blocks::{GROUP, OCTET, Octet};
+use super::decode::{AHEAD, Job, LINE};
+use crate::simd::Dot;
+
+/// A block of 256 weights `d * scale * code - dmin * min` with integer scales, mins and codes.
+pub(super) trait Superblock: 'static {
+    /// Bytes per block.
+    const BYTES: usize;
+    /// What is subtracted from a stored code.
+    const OFFSET: u8 = 0;
+    /// Blocks have mins.
+    const MINS: bool;
+    /// Whether codes come in the order of [`Row::paired`]; otherwise in natural order.
+    const PAIRED: bool;
+
+    /// 64 codes: the `C`th quarter of the block.
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
+    /// The integer scales times the activations' multiples, and the integer mins.
+    unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, u64);
+    /// `acc + sums * factors` for the sums of the `C`th quarter.
+    fn add<S: Dot, const C: usize>(s: S, acc: S::Sums, sums: S::Sums, factors: S::Factors) -> S::Sums;
+    /// `d` and `dmin`, the latter 0 where there are no mins.
+    unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2];
+}
+
+/// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
+type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
+
+/// Adds the products of a block of each of `R` rows with `M` rows of activations.
+#[inline(always)]
+unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
+    s: S,
+    weights: [Octet; R],
+    acts: &[Row; M],
+    at: usize,
+    sums: &mut [[Sum<S>; M]; R],
+) {
+    // SAFETY: the caller gives whole blocks, and activations for as many weights.
+    unsafe {
+        let mut totals = [[s.no_sums(); M]; R];
+        let mut factors = [[F::factors(s, weights[0], acts[0].multiples.add(at / GROUP)); M]; R];
+        for r in 0..R {
+            for m in 0..M {
+                factors[r][m] = F::factors(s, weights[r], acts[m].multiples.add(at / GROUP));
+            }
+        }
+        quarter::<S, F, R, M, 0>(s, weights, acts, at, &factors, &mut totals);
+        quarter::<S, F, R, M, 1>(s, weights, acts, at, &factors, &mut totals);
+        quarter::<S, F, R, M, 2>(s, weights, acts, at, &factors, &mut totals);
+        quarter::<S, F, R, M, 3>(s, weights, acts, at, &factors, &mut totals);
+        for r in 0..R {
+            let [d, dmin] = F::scales(s, weights[r]);
+            for m in 0..M {
+                let (wide, eight) = &mut sums[r][m];
+                *wide = s.add_wide(*wide, totals[r][m], d * acts[m].units.add(at / OCTET).read());
+                if F::MINS {
+                    let mins = s.eight_mul(s.eight_u8(factors[r][m].1), s.eight_splat(-dmin));
+                    *eight = s.eight_fma(mins, s.eight(acts[m].sums.add(at / GROUP)), *eight);
+                }
+            }
+        }
+    }
+}
+
+/// A quarter of a block.
+#[inline(always)]
+unsafe fn quarter<S: Dot, F: Superblock, const R: usize, const M: usize, const C: usize>(
+    s: S,
+    weights: [Octet; R],
+    acts: &[Row; M],
+    at: usize,
+    factors: &[[(S::Factors, u64); M]; R],
+    totals: &mut [[S::Sums; M]; R],
+) {
+    // SAFETY: as for `block`.
+    unsafe {
+        let mut a = [s.bytes(acts[0].codes.add(at + 64 * C)); M];
+        let mut start = [s.no_sums(); M];
+        for m in 0..M {
+            let codes = if F::PAIRED { acts[m].paired } else { acts[m].codes };
+            a[m] = s.bytes(codes.add(at + 64 * C));
+            if F::OFFSET > 0 {
+                start[m] = s.offset_sums(F::OFFSET, a[m]);
+            }
+        }
+        for r in 0..R {
+            let w = F::codes::<S, C>(s, weights[r]);
+            for m in 0..M {
+                let dot = s.dot_unsigned(start[m], w, a[m]);
+                totals[r][m] = F::add::<S, C>(s, totals[r][m], dot, factors[r][m].0);
+            }
+        }
+    }
+}
+
+/// `R` neighbouring weight rows from row `n` on, times `M` rows of activations from row `token` on; past the last row
+/// of either it is repeated, and not written again. `ahead` is how far what is prefetched meanwhile lies ahead.
+#[inline(always)]
+unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
+    s: S,
+    job: &Job,
+    n: usize,
+    token: usize,
+    ahead: usize,
+) {
+    let exist = job.rows.end - n;
+    // SAFETY: the job's rows exist, whole rows of `k` weights.
+    unsafe {
+        let mut acts = [job.shape.row(job.acts, token); M];
+        for (m, acts) in acts.iter_mut().enumerate() {
+            *acts = job.shape.row(job.acts, (token + m).min(job.shape.m - 1));
+        }
+        let first = job.weights.add(n * job.row_bytes);
+        let mut row = [Octet(first); R];
+        for (r, row) in row.iter_mut().enumerate() {
+            *row = Octet(first.add(r.min(exist - 1) * job.row_bytes));
+        }
+        let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
+        for at in (0..job.shape.k).step_by(OCTET) {
+            if token == 0 {
+                // One linear stream: the hardware follows two neighbouring ones less well.
+                let from = first.wrapping_add(ahead + at / OCTET * R * F::BYTES);
+                for line in 0..(R * F::BYTES).div_ceil(LINE) {
+                    s.prefetch(from.wrapping_add(line * LINE));
+                }
+            }
+            block::<S, F, R, M>(s, row, &acts, at, &mut sums);
+            for row in &mut row {
+                *row = Octet(row.0.add(F::BYTES));
+            }
+        }
+        for (r, sums) in sums.iter().enumerate().take(exist) {
+            for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
+                let mins = if F::MINS { s.eight_sum(eight) } else { 0.0 };
+                job.out.add((token + m) * job.stride + n + r).write(s.wide_sum(wide) + mins);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn walk<S: Dot, F: Superblock, const R: usize, const M: usize>(s: S, job: &Job) {
+    let (start, end) = (job.rows.start, job.rows.end);
+    let rows_ahead = AHEAD.div_ceil(R * job.row_bytes) * R;
+    for n in (start..end).step_by(R) {
+        let bytes = rows_ahead * job.row_bytes;
+        // Near the end the stream of prefetches crosses into what is read next.
+        let ahead = if n + rows_ahead < end {
+            bytes
+        } else if job.next.is_null() {
+            0
+        } else {
+            let over = bytes - (end - n) * job.row_bytes;
+            (job.next as usize).wrapping_add(over).wrapping_sub(job.weights as usize + n * job.row_bytes)
+        };
+        for token in (0..job.shape.m).step_by(M) {
+            // SAFETY: the caller's job, handed on row by row.
+            unsafe { rows::<S, F, R, M>(s, job, n, token, ahead) }
+        }
+    }
+}
+
+/// Multiplies the job's rows, of blocks of 256.
+///
+/// # Safety
+/// As for [`super::decode::decode`].
+#[inline(always)]
+pub(super) unsafe fn decode<S: Dot, F: Superblock>(s: S, job: &Job) {
+    // SAFETY: the caller's.
+    unsafe {
+        if job.shape.m == 1 {
+            walk::<S, F, 2, 1>(s, job);
+        } else {
+            walk::<S, F, 1, 2>(s, job);
+        }
+    }
+}
