@@ -61,12 +61,21 @@ pub struct View {
     pub planes: SmallVec<[Plane; 1]>,
     /// Offset and strides in elements.
     pub layout: Layout,
+    /// If the array is a stack of arrays that lie apart (experts with a tensor each): the planes of all of them,
+    /// one member after the other, each as long and laid out as the first, whose planes are `planes` too.
+    pub stack: Option<Arc<[Plane]>>,
 }
 
 impl View {
     /// A view of one plane that starts with the buffer.
     pub fn new(buffer: Buffer, layout: Layout) -> Self {
-        Self { planes: smallvec![Plane { buffer, offset: 0 }], layout }
+        Self { planes: smallvec![Plane { buffer, offset: 0 }], layout, stack: None }
+    }
+
+    /// The planes of a stack's member `index`, or of the whole array if it is not a stack.
+    pub fn member(&self, index: usize) -> &[Plane] {
+        let count = self.planes.len();
+        self.stack.as_ref().map_or(&self.planes, |all| &all[index * count..][..count])
     }
 }
 
@@ -100,7 +109,39 @@ impl Array {
         }
         let planes = planes.iter().map(|(b, offset)| Plane { buffer: b.clone(), offset: *offset }).collect();
         let layout = Layout::contiguous(&shape);
-        Ok(Self::ready(shape, dtype, View { planes, layout }, None))
+        Ok(Self::ready(shape, dtype, View { planes, layout, stack: None }, None))
+    }
+
+    /// Arrays of one shape and type as one array with a leading axis, without a copy: each stays where it lies.
+    /// Only [`Array::expert_matmul`] reads the result, and it cannot be viewed in another shape.
+    ///
+    /// # Errors
+    /// If there is no array, one was not evaluated, they differ in shape or type, or one has gaps.
+    pub fn stack(members: &[Self]) -> Result<Self> {
+        let mismatch = |why: String| Error::Stack { why };
+        let first = members.first().ok_or_else(|| mismatch("there are no arrays".into()))?;
+        let (shape, dtype) = (first.shape(), first.dtype());
+        let mut planes: Vec<Plane> = Vec::new();
+        for (index, member) in members.iter().enumerate() {
+            let view = member.view()?;
+            if (member.shape(), member.dtype()) != (shape, dtype) {
+                let (found, other) = (member.dtype(), member.shape());
+                return Err(mismatch(format!("array {index} is {found} {other}, the first {dtype} {shape}")));
+            }
+            if view.layout != Layout::contiguous(shape) || member.is_stack() {
+                return Err(mismatch(format!("array {index} does not start its storage, or has gaps")));
+            }
+            planes.extend(view.planes.iter().cloned());
+        }
+        let shape: Shape = std::iter::once(members.len()).chain(shape.iter().copied()).collect();
+        let first = planes[..planes.len() / members.len()].into();
+        let view = View { planes: first, layout: Layout::contiguous(&shape), stack: Some(planes.into()) };
+        Ok(Self::ready(shape, dtype, view, None))
+    }
+
+    /// Whether this is a [`Array::stack`].
+    pub fn is_stack(&self) -> bool {
+        self.0.ready.get().is_some_and(|ready| ready.view.stack.is_some())
     }
 
     /// Copies a slice into a new array.
@@ -172,6 +213,9 @@ impl Array {
     /// If the array was not evaluated, holds another type, or is a strided or misaligned view.
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
         let view = self.view()?;
+        if self.is_stack() {
+            return Err(Error::Strided { shape: self.shape().clone() });
+        }
         if T::DTYPE != self.dtype() && !(T::DTYPE == DType::U8 && self.dtype() == DType::Bool) {
             return Err(Error::WrongDType { found: self.dtype(), wanted: T::DTYPE });
         }
@@ -223,7 +267,9 @@ impl Array {
     /// evaluated array is evaluated at once.
     pub(crate) fn with_layout(&self, shape: Shape, make: impl FnOnce(&Layout) -> Layout) -> Self {
         if let Some(ready) = self.0.ready.get() {
-            let view = View { planes: ready.view.planes.clone(), layout: make(&ready.view.layout) };
+            assert!(!self.is_stack(), "a stack of separate arrays has no other view");
+            let planes = ready.view.planes.clone();
+            let view = View { planes, layout: make(&ready.view.layout), stack: None };
             return Self::ready(shape, self.dtype(), view, ready.ticket.clone());
         }
         let (base, layout) = match self.locked().as_ref() {
@@ -323,6 +369,26 @@ mod tests {
         let table = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], [2, 2]);
         assert!(matches!(table.t().as_slice::<f32>(), Err(Error::Strided { .. })));
         assert_eq!(table.slice(0, 1..2).as_slice::<f32>().expect("contiguous"), &[3.0, 4.0]);
+    }
+
+    #[test]
+    fn a_stack_shares_the_storage_of_equal_arrays() {
+        let (a, b) = (Array::from_slice(&[1.0f32, 2.0], [1, 2]), Array::from_slice(&[3.0f32, 4.0], [1, 2]));
+        let stack = Array::stack(&[a.clone(), b.clone()]).expect("equal arrays");
+        assert_eq!((stack.shape(), stack.is_stack()), (&[2, 1, 2].into(), true));
+        let start = |array: &Array| array.view().expect("evaluated").planes[0].buffer.as_ptr();
+        assert_eq!(stack.view().expect("evaluated").member(1)[0].buffer.as_ptr(), start(&b));
+        assert!(matches!(stack.as_slice::<f32>(), Err(Error::Strided { .. })));
+        let panics = |f: &dyn Fn() -> Array| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f()))).is_err()
+        };
+        assert!(panics(&|| &stack + 1.0) && panics(&|| stack.reshape([2, 2])));
+        for wrong in [Array::from_slice(&[1.0f32], [1, 1]), Array::from_slice(&[1, 2], [1, 2]), &a + 1.0] {
+            assert!(Array::stack(&[a.clone(), wrong]).is_err());
+        }
+        let gaps = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], [2, 2]).t().slice(0, 0..1);
+        assert!(Array::stack(&[gaps]).expect_err("gaps").to_string().contains("gaps"));
+        assert!(Array::stack(&[]).is_err());
     }
 
     #[test]

@@ -68,10 +68,12 @@ impl Bindings {
         match plan.values[operand.value].place {
             Place::Leaf(leaf) => {
                 layout.offset += self.leaves[leaf].layout.offset;
-                View { planes: self.leaves[leaf].planes.clone(), layout }
+                let View { planes, stack, .. } = self.leaves[leaf].clone();
+                View { planes, layout, stack }
             }
             Place::Arena(offset) => {
-                View { planes: smallvec![Plane { buffer: self.arena.clone(), offset }], layout }
+                let planes = smallvec![Plane { buffer: self.arena.clone(), offset }];
+                View { planes, layout, stack: None }
             }
             Place::Output(output) => View::new(self.outputs[output].clone(), layout),
         }

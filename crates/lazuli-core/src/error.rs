@@ -58,6 +58,12 @@ pub enum Error {
         /// Elements per row.
         cols: usize,
     },
+    /// Arrays cannot be stacked.
+    #[error("arrays cannot be stacked: {why}")]
+    Stack {
+        /// What does not fit.
+        why: String,
+    },
     /// An index array pointed outside what it indexes.
     #[error("{op}: index {index} is outside 0..{len}")]
     Index {

@@ -2,12 +2,15 @@
 
 use smallvec::SmallVec;
 
-use crate::{Array, DType, Op, Reduce, Shape, Unary};
+use crate::{Array, DType, Layout, Op, Reduce, Shape, Unary};
 
 type Inferred = Result<(Shape, DType), String>;
 
 /// The shape and type of `op` applied to `inputs`, or a sentence that says what does not fit.
 pub(crate) fn infer(op: &Op, inputs: &[&Array]) -> Inferred {
+    if *op != Op::ExpertMatmul && inputs.iter().any(|input| input.is_stack()) {
+        return Err("a stack of separate arrays is read by `expert_matmul` alone".into());
+    }
     match op {
         Op::Full { shape, dtype, .. } => Ok((shape.clone(), *dtype)),
         Op::Iota { len } => Ok(([*len].into(), DType::I32)),
@@ -29,6 +32,8 @@ pub(crate) fn infer(op: &Op, inputs: &[&Array]) -> Inferred {
         Op::Reduce { kind, axis } => reduce(*kind, *axis, inputs[0]),
         Op::Matmul => matmul(inputs[0], inputs[1]),
         Op::Gather => gather(inputs[0], inputs[1]),
+        Op::ExpertMatmul => expert_matmul(inputs),
+        Op::TopK { count } => top_k(*count, inputs[0]),
         Op::Concat { axis } => concat(*axis, inputs),
         Op::KvWrite => kv_write(inputs),
         Op::Fused(fused) => fused.infer(inputs),
@@ -122,6 +127,39 @@ fn gather(table: &Array, indices: &Array) -> Inferred {
     let dtype = if table.dtype().is_quantised() { DType::F32 } else { table.dtype() };
     let shape = indices.shape().iter().chain(&table.shape()[1..]).copied().collect();
     Ok((shape, dtype))
+}
+
+fn expert_matmul(inputs: &[&Array]) -> Inferred {
+    let (x, weights, ids) = (inputs[0], inputs[1], inputs[2]);
+    if !x.dtype().is_float() || !(weights.dtype().is_float() || weights.dtype().is_quantised()) {
+        return Err("takes float rows, and floats or packed weights".into());
+    }
+    let (&[experts, n, k], &[tokens, chosen]) = (&weights.shape()[..], &ids.shape()[..]) else {
+        return Err("the weights must be [experts, n, k] and the ids [tokens, chosen]".into());
+    };
+    if ids.dtype() != DType::I32 || experts == 0 {
+        return Err(format!("ids must be i32 into at least one expert, not {}", ids.dtype()));
+    }
+    if x.shape()[..] != [tokens, k] && x.shape()[..] != [tokens, chosen, k] {
+        return Err(format!("rows must be [{tokens}, {k}] or [{tokens}, {chosen}, {k}]"));
+    }
+    if weights.dtype().is_quantised() && !weights.is_stack() {
+        let Layout { offset, strides } = weights.layout();
+        let along = if strides[2] == 1 { (k, strides[1]) } else { (n, strides[2]) };
+        let whole = along.0 > 0 && along.0 == along.1 && offset % along.0 == 0 && strides[0] % along.0 == 0;
+        if !whole || (strides[2] != 1 && strides[1] != 1) {
+            return Err("packed experts must consist of whole rows".into());
+        }
+    }
+    Ok(([tokens, chosen, n].into(), DType::F32))
+}
+
+fn top_k(count: usize, x: &Array) -> Inferred {
+    let shape = x.shape();
+    if !x.dtype().is_float() || shape.rank() == 0 || shape.last_dim() < count {
+        return Err(format!("takes floats with at least {count} elements along the last axis"));
+    }
+    Ok((shape.with_dim(shape.rank() - 1, count), DType::I32))
 }
 
 fn concat(axis: usize, inputs: &[&Array]) -> Inferred {

@@ -134,6 +134,15 @@ pub enum Op {
     Matmul,
     /// Rows of the first input (`[n, ..]`, packed ones are decoded to f32) that the second (i32) names.
     Gather,
+    /// Each token's rows times the weights of the experts chosen for it: inputs `x [tokens, k]` (the same row for
+    /// all of a token's experts) or `[tokens, chosen, k]`, `weights [experts, n, k]` (floats, or packed along one of
+    /// the last two axes), `ids [tokens, chosen]` (i32). The result is f32 `[tokens, chosen, n]`.
+    ExpertMatmul,
+    /// Indices (i32) of the largest elements along the last axis, the largest first, the first of equals first.
+    TopK {
+        /// How many.
+        count: usize,
+    },
     /// Inputs one after the other along an axis.
     Concat {
         /// Which axis.
@@ -162,6 +171,8 @@ impl Op {
             Self::Reduce { .. } => "reduce",
             Self::Matmul => "matmul",
             Self::Gather => "gather",
+            Self::ExpertMatmul => "expert_matmul",
+            Self::TopK { .. } => "top_k",
             Self::Concat { .. } => "concat",
             Self::KvWrite => "kv_write",
             Self::Fused(fused) => fused.name(),

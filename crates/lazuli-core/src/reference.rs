@@ -95,6 +95,8 @@ impl Interpreter {
             Op::Reduce { kind, axis } => reduce(*kind, *axis, &load(0)?, &step.inputs[0].shape),
             Op::Matmul => matmul(&load(0)?, &load(1)?, &step.inputs),
             Op::Gather => gather(&load(0)?, &load(1)?, &step.inputs[0].shape)?,
+            Op::ExpertMatmul => expert_matmul(&load(0)?, &load(1)?, &load(2)?, &step.inputs)?,
+            Op::TopK { count } => top_k(*count, &load(0)?, step.inputs[0].shape.last_dim()),
             Op::Concat { axis } => {
                 let parts: Vec<Values> = (0..step.inputs.len()).map(load).collect::<Result<_>>()?;
                 concat(*axis, &parts, &step.inputs, &out.shape)
@@ -123,6 +125,9 @@ fn read<const N: usize, T>(bytes: &[u8], indices: &[usize], make: impl Fn([u8; N
 
 /// Copies an operand's elements out of its storage.
 fn load(view: &View, operand: &Operand) -> Result<Values> {
+    if view.stack.is_some() {
+        return load_stack(view, operand);
+    }
     let mut indices = Vec::with_capacity(operand.shape.elements());
     view.layout.for_each(&operand.shape, |i| indices.push(i));
     let bytes = view.planes[0].bytes();
@@ -135,6 +140,22 @@ fn load(view: &View, operand: &Operand) -> Result<Values> {
         DType::U8 | DType::Bool => Values::Int(read(bytes, &indices, |b: [u8; 1]| b[0].into())),
         DType::Quant(_) => Values::Float(decode(view, operand)?.pick_all(&indices)),
     })
+}
+
+/// Copies the elements of a stack's members, one after the other.
+fn load_stack(view: &View, operand: &Operand) -> Result<Values> {
+    let shape = operand.shape.without(0);
+    let layout = crate::Layout::contiguous(&shape);
+    let mut all = Vec::with_capacity(operand.shape.elements());
+    let member_operand = Operand { shape, layout: layout.clone(), ..operand.clone() };
+    for index in 0..operand.shape[0] {
+        let member = View { planes: view.member(index).into(), layout: layout.clone(), stack: None };
+        match load(&member, &member_operand)? {
+            Values::Float(values) => all.extend(values),
+            Values::Int(values) => all.extend(values.iter().map(|&i| i as f32)),
+        }
+    }
+    Ok(Values::Float(all))
 }
 
 /// All rows of a packed array's storage that an operand can reach.
@@ -358,6 +379,35 @@ fn matmul(a: &Values, b: &Values, inputs: &[Operand]) -> Values {
         }
     }
     Values::Float(out)
+}
+
+fn expert_matmul(x: &Values, weights: &Values, ids: &Values, inputs: &[Operand]) -> Result<Values> {
+    let (x_shape, shape) = (&inputs[0].shape, &inputs[1].shape);
+    let (experts, n, k) = (shape[0], shape[1], shape[2]);
+    let chosen = inputs[2].shape[1];
+    let mut out = Vec::with_capacity(inputs[2].shape.elements() * n);
+    for slot in 0..inputs[2].shape.elements() {
+        let expert = checked("expert_matmul", ids.int(slot), experts)?;
+        let row = if x_shape.rank() == 3 { slot } else { slot / chosen };
+        for j in 0..n {
+            let weight = |p: usize| f64::from(weights.float((expert * n + j) * k + p));
+            out.push((0..k).map(|p| f64::from(x.float(row * k + p)) * weight(p)).sum::<f64>() as f32);
+        }
+    }
+    Ok(Values::Float(out))
+}
+
+fn top_k(count: usize, x: &Values, len: usize) -> Values {
+    let Values::Float(x) = x else { return x.clone() };
+    let mut out = Vec::new();
+    for row in x.chunks(len.max(1)) {
+        let key = |i: usize| if row[i].is_nan() { f32::NEG_INFINITY } else { row[i] };
+        let mut order: Vec<usize> = (0..len).collect();
+        // The sort is stable, so equals stay in order.
+        order.sort_by(|&a, &b| key(b).partial_cmp(&key(a)).unwrap_or(std::cmp::Ordering::Equal));
+        out.extend(order[..count].iter().map(|&i| i as i64));
+    }
+    Values::Int(out)
 }
 
 fn checked(op: &'static str, index: i64, len: usize) -> Result<usize> {

@@ -4,12 +4,14 @@
 //! then right on every backend at once.
 
 mod attention;
+mod choice;
 mod gated;
 mod norm;
 mod rope;
 mod softmax;
 
 pub use attention::{PagedAttention, Pages};
+pub use choice::{ExpertChoice, GroupRank};
 pub use gated::{Activation, Gated};
 pub use norm::{LayerNorm, RmsNorm};
 pub use rope::{Rope, RopeStyle};
@@ -56,6 +58,8 @@ fused! {
     Rope => "rope",
     /// Activation of a gate times another projection.
     Gated => "gated",
+    /// Experts chosen among the best groups.
+    ExpertChoice => "expert_choice",
     /// Attention of a ragged batch over paged keys and values.
     PagedAttention => "paged_attention",
 }

@@ -19,6 +19,25 @@ impl Array {
         Self::apply(Op::Gather, &[self, indices])
     }
 
+    /// For each row (last axis) of `self` the elements that the same row of `indices` (i32, `[.., count]`) names:
+    /// `[rows, n]` and `[rows, count]` to `[rows, count]`.
+    ///
+    /// ```
+    /// # use lazuli_core::{Array, Runtime};
+    /// let x = Array::from_slice(&[0.0f32, 0.5, 1.0, 1.5], [2, 2]);
+    /// let picked = x.take_along(&Array::from_slice(&[1, 0], [2, 1]));
+    /// Runtime::reference().eval(&[&picked])?;
+    /// assert_eq!(picked.as_slice::<f32>()?, &[0.5, 1.0]);
+    /// # Ok::<(), lazuli_core::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_along(&self, indices: &Array) -> Self {
+        let (rows, n) = (self.shape().rows(), self.shape().last_dim());
+        assert!(self.shape().rank() == 2 && indices.shape().rank() == 2, "take_along: takes two matrices");
+        let starts = (Self::iota(rows) * n as i32).expand_dims(-1); // [rows, 1]
+        self.reshape([rows * n]).gather(&(indices + &starts))
+    }
+
     /// Arrays one after the other along `axis` (negative ones count from the end).
     ///
     /// ```

@@ -32,6 +32,22 @@ reduce_methods! {
 }
 
 impl Array {
+    /// Indices (i32) of the `count` largest elements along the last axis, the largest first; of equals the first
+    /// comes first. What is not a number counts as the smallest.
+    ///
+    /// ```
+    /// # use lazuli_core::{Array, Runtime};
+    /// let x = Array::from_slice(&[1.0f32, 4.0, 2.0, 4.0], [1, 4]);
+    /// let ids = x.top_k(3);
+    /// Runtime::reference().eval(&[&ids])?;
+    /// assert_eq!(ids.as_slice::<i32>()?, &[1, 3, 2]);
+    /// # Ok::<(), lazuli_core::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn top_k(&self, count: usize) -> Self {
+        Self::apply(Op::TopK { count }, &[self])
+    }
+
     /// The mean along an axis, which disappears.
     ///
     /// ```

@@ -59,6 +59,11 @@ impl Step {
                 let rows = self.inputs[1].shape.elements();
                 rows * operand.bytes().checked_div(operand.shape[0]).unwrap_or(0)
             }
+            StepKind::Op(Op::ExpertMatmul) if input == 1 => {
+                // Each chosen expert once, at most all of them.
+                let experts = operand.shape[0];
+                operand.bytes() / experts * self.inputs[2].shape.elements().min(experts)
+            }
             StepKind::Op(Op::KvWrite) if input == 0 => 0,
             StepKind::Op(Op::Fused(Fused::PagedAttention(_))) if input == 1 || input == 2 => 0,
             _ if operand.layout.strides.contains(&0) => 4,

@@ -1,5 +1,6 @@
 //! From a plan to phases of tasks: which kernel runs each step, and what has to be prepared for it.
 
+use lazuli_core::fused::GroupRank;
 use lazuli_core::plan::{Operand, Plan, Step, StepKind};
 use lazuli_core::{DType, Error, Fused, Layout, Op, Result, Shape};
 use smallvec::SmallVec;
@@ -8,6 +9,7 @@ use super::Machine;
 use super::elementwise;
 use super::task::{Kernel, Loc, Task, link_weights};
 use crate::kernel::Element;
+use crate::kernel::choice::Choice;
 use crate::kernel::copy::StridedCopy;
 use crate::kernel::gated::Gated;
 use crate::kernel::gather::{Gather, GatherPacked};
@@ -28,8 +30,14 @@ pub(super) struct Phases {
 pub(super) fn compile(machine: &Machine, plan: &Plan) -> Result<Phases> {
     let mut out = Phases { tasks: Vec::new(), workspace: 0, worker_scratch: 0 };
     for steps in &plan.waves {
-        let mut wave =
-            Wave { machine, stages: Default::default(), workspace: 0, scratch: 0, packed: Vec::new() };
+        let mut wave = Wave {
+            machine,
+            stages: Default::default(),
+            workspace: 0,
+            scratch: 0,
+            packed: Vec::new(),
+            shared: super::experts::Shared::default(),
+        };
         for step in &plan.steps[steps.clone()] {
             wave.step(step)?;
         }
@@ -61,6 +69,8 @@ pub(super) struct Wave<'a> {
     scratch: usize,
     /// Activations that a product of this wave packed, for the next one to share.
     pub packed: Vec<(super::matmul::PackKey, usize)>,
+    /// Likewise what the products of experts prepared.
+    pub shared: super::experts::Shared,
 }
 
 /// Elements that a chunk of cheap elementwise work takes at least.
@@ -126,6 +136,8 @@ impl Wave<'_> {
             Op::Reduce { kind, axis } => self.reduce(*kind, *axis, step),
             Op::Matmul => self.matmul(step),
             Op::Gather => self.gather(step),
+            Op::ExpertMatmul => self.experts(step),
+            Op::TopK { .. } => self.choice((1, 1), GroupRank::Largest, step),
             Op::Concat { axis } => self.concat(*axis, step),
             Op::KvWrite => self.kv_write(step),
             Op::Fused(fused) => self.fused(fused, step),
@@ -181,6 +193,7 @@ impl Wave<'_> {
                 let units = out.shape.elements();
                 self.push(Stage::Main, Kernel::Gated(kernel), &[gate, up], Loc::of(out), (units, ELEMENTS));
             }
+            Fused::ExpertChoice(op) => self.choice((op.groups, op.kept), op.rank, step),
             Fused::PagedAttention(attention) => self.attention(attention, step),
         }
     }
@@ -221,6 +234,15 @@ impl Wave<'_> {
         let units = kernel.units();
         let least = (units * ELEMENTS).div_ceil(operand.shape.elements().max(1));
         self.push(stage, Kernel::Copy(kernel), &[Loc::of(operand)], output, (units, least));
+    }
+
+    /// The largest of each row; of the `kept` best of `groups`, if there are groups.
+    fn choice(&mut self, (groups, kept): (usize, usize), rank: GroupRank, step: &Step) {
+        let (x, out) = (self.dense_f32(&step.inputs[0]), &step.output);
+        let (rows, cols) = (out.shape.rows(), step.inputs[0].shape.last_dim());
+        let kernel = Choice { cols, count: out.shape.last_dim(), groups, kept, rank };
+        let least = ELEMENTS.div_ceil(cols.max(1) * kernel.count.max(1));
+        self.push(Stage::Main, Kernel::Choice(kernel), &[x], Loc::of(out), (rows, least));
     }
 
     fn concat(&mut self, axis: usize, step: &Step) {

@@ -8,7 +8,7 @@ use super::Precision;
 use super::compile::{Stage, Wave, element};
 use super::task::{Kernel, Loc};
 use crate::kernel::matmul_float::{MatmulFloat, PackedRows, StridedMatmul};
-use crate::kernel::quant::QuantMatmul;
+use crate::kernel::quant::{Activations, QuantMatmul};
 
 /// Which activations a wave has packed: products of one input share them, whatever their formats.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,16 +60,7 @@ impl Wave<'_> {
         let Some(kernel) = kernel else { return false };
         let kernel = kernel.for_threads(self.machine.threads);
         let acts = kernel.activations(m);
-        let key = PackKey::of(left);
-        let known = self.packed.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);
-        let packed = known.unwrap_or_else(|| {
-            let (x, stride) = self.rows_f32(left, k);
-            let at = self.reserve(acts.bytes());
-            let task = Kernel::Pack { kernel: acts, stride };
-            self.push(Stage::Pack, task, &[x], Loc::Workspace(at), (acts.units(), 1));
-            self.packed.push((key, at));
-            at
-        });
+        let packed = self.packed_rows(left, acts);
         self.need_scratch(kernel.scratch_bytes(m));
         let units = kernel.units(m);
         let task = Kernel::MatmulPacked { kernel, acts, next: None };
@@ -77,6 +68,20 @@ impl Wave<'_> {
         // The kernel has cut its units to what one chunk should take.
         self.push_units(Stage::Main, task, &inputs, Loc::of(&step.output), units);
         true
+    }
+
+    /// Where the rows of `left` lie packed, once for all products of the wave with them.
+    pub fn packed_rows(&mut self, left: &Operand, acts: Activations) -> usize {
+        let key = PackKey::of(left);
+        let known = self.packed.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);
+        known.unwrap_or_else(|| {
+            let (x, stride) = self.rows_f32(left, acts.cols());
+            let at = self.reserve(acts.bytes());
+            let task = Kernel::Pack { kernel: acts, stride };
+            self.push(Stage::Pack, task, &[x], Loc::Workspace(at), (acts.units(), 1));
+            self.packed.push((key, at));
+            at
+        })
     }
 
     /// Packed weights decoded to f32 rows: the exact precision, and formats without a kernel of their own.

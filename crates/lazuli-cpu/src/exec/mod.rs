@@ -7,6 +7,7 @@
 mod attention;
 mod compile;
 mod elementwise;
+mod experts;
 mod matmul;
 mod task;
 
@@ -86,6 +87,7 @@ impl Backend for Cpu {
 
     fn supports(&self, op: &Op, inputs: &[&Array]) -> bool {
         match op {
+            Op::Fused(Fused::ExpertChoice(choice)) => choice.groups <= crate::kernel::choice::MAX_GROUPS,
             Op::Fused(Fused::PagedAttention(_)) => {
                 let pool = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
                 inputs[1].dtype() == inputs[2].dtype() && pool(inputs[1].dtype())

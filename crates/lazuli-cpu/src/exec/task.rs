@@ -1,6 +1,8 @@
 //! [`Task`]: a kernel bound to operands, cut into chunks; and [`Memory`], where operands lie in one run.
 #![allow(unsafe_code)]
 
+pub(super) mod experts;
+
 use std::ops::Range;
 
 use lazuli_core::plan::{Operand, Place, Plan};
@@ -10,8 +12,10 @@ use smallvec::SmallVec;
 
 use crate::kernel::Element;
 use crate::kernel::attention::{self, Arrays, Attention, Batch};
+use crate::kernel::choice::Choice;
 use crate::kernel::copy::StridedCopy;
 use crate::kernel::elementwise::Elementwise;
+use crate::kernel::experts::{Assignment, Ids};
 use crate::kernel::gated::Gated;
 use crate::kernel::gather::{Gather, GatherPacked};
 use crate::kernel::kv_write::KvWrite;
@@ -89,6 +93,16 @@ pub(super) enum Kernel {
         acts: Activations,
         next: Option<NextWeights>,
     },
+    Choice(Choice),
+    /// Slots sorted by expert.
+    Assign {
+        assignment: Assignment,
+        layout: Ids,
+    },
+    /// Rows put in the order of an assignment.
+    ExpertRows(experts::Rows),
+    /// Those times their experts' weights.
+    Experts(experts::ExpertTask),
     /// First phase of attention.
     Attend(AttentionTask),
     /// Second phase: partitions of long contexts are joined.
@@ -197,6 +211,16 @@ impl<'a> Memory<'a> {
         (planes.unwrap_or_default(), storage.offset + offset)
     }
 
+    /// The planes of an operand, or of member `index` if it is a stack (the last says so), and the elements of a
+    /// leaf's storage before it.
+    fn member(&self, loc: Loc, index: usize) -> (SmallVec<[&'a [u8]; 3]>, usize, bool) {
+        let Loc::Value { value, .. } = loc else { return (SmallVec::new(), 0, false) };
+        let storage = &self.values[value];
+        let Some(view) = storage.leaf else { return (SmallVec::new(), 0, false) };
+        let planes = view.member(index).iter().map(lazuli_core::Plane::bytes).collect();
+        (planes, storage.offset, view.stack.is_some())
+    }
+
     /// A range of the workspace that the caller alone uses.
     pub fn workspace(&self, offset: usize, len: usize) -> Scratch {
         debug_assert!(offset + len <= self.workspace.len(), "the workspace was sized by the compiler");
@@ -231,6 +255,14 @@ impl Task {
         if let Kernel::MatmulPacked { kernel, acts, next } = &self.kernel {
             self.multiply(kernel, *acts, next.as_ref(), worker, memory, scratch);
             return Ok(());
+        }
+        match &self.kernel {
+            Kernel::ExpertRows(k) => {
+                k.run(self.inputs[0], self.output, worker, memory, scratch);
+                return Ok(());
+            }
+            Kernel::Experts(k) => return k.run(&self.inputs, self.output, worker, memory, scratch),
+            _ => {}
         }
         let mut result = Ok(());
         worker.for_each_chunk(self.units.div_ceil(self.grain), |chunk| {
@@ -285,7 +317,17 @@ impl Task {
                     kernel.run(units, floats(0), Weights::Rows(&source), out.cast(), scratch.start.cast());
                 }
                 Kernel::Pack { kernel, stride } => kernel.quantise(floats(0), *stride, units, out),
-                Kernel::MatmulPacked { .. } | Kernel::Attend(_) | Kernel::Join(_) => {
+                Kernel::Choice(k) => k.run(units, floats(0), out.cast()),
+                Kernel::Assign { assignment, layout } => {
+                    assignment
+                        .make(*layout, input(0).cast(), out.cast())
+                        .map_err(index_error("expert_matmul"))?;
+                }
+                Kernel::MatmulPacked { .. }
+                | Kernel::Attend(_)
+                | Kernel::Join(_)
+                | Kernel::ExpertRows(_)
+                | Kernel::Experts(_) => {
                     unreachable!("`run` hands these out itself")
                 }
                 Kernel::MatmulStrided(k) => {

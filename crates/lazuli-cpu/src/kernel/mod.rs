@@ -5,10 +5,12 @@
 //! divided among workers. Kernels start no threads, allocate nothing and know nothing of arrays or plans.
 
 pub mod attention;
+pub mod choice;
 pub mod copy;
 pub mod element;
 pub mod elementwise;
 mod error;
+pub mod experts;
 pub mod gated;
 pub mod gather;
 pub mod kv_write;

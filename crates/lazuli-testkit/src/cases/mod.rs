@@ -3,6 +3,7 @@
 //! A new operation is right on a backend when its rows here pass. Each file is a group of operations.
 
 mod elementwise;
+mod experts;
 mod fused;
 mod linear;
 mod structure;
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<Case> {
     structure::add(&mut table);
     linear::add(&mut table);
     fused::add(&mut table);
+    experts::add(&mut table);
     table.cases
 }
 

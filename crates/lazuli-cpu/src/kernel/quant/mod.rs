@@ -83,6 +83,11 @@ impl QuantMatmul {
         Self { threads: threads.max(1), ..self }
     }
 
+    /// The product with `n` of the weight rows, in one unit's worth of pieces.
+    pub fn part(self, n: usize) -> Self {
+        Self { n, threads: 1, ..self }
+    }
+
     /// Weight rows: values of an output row.
     pub fn rows(&self) -> usize {
         self.n
