@@ -9,6 +9,8 @@ mod arch;
 mod config;
 mod error;
 mod gguf;
+mod parts;
+mod pre_norm;
 mod registry;
 mod source;
 mod spec;

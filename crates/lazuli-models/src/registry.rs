@@ -23,10 +23,19 @@ type Loader = fn(&Source) -> Result<Box<dyn CausalLm>>;
 
 /// Architectures by the names that `model_type` has for them.
 const LOADERS: &[(&str, Loader)] = &[
+    ("cohere2", arch::cohere2::load),
+    ("gemma2", arch::gemma2::load),
     ("gemma3", arch::gemma3::load),
     ("gemma3_text", arch::gemma3::load),
+    ("glm4", arch::glm4::load),
+    ("granite", arch::granite::load),
     ("llama", arch::llama::load),
+    ("mistral", arch::mistral::load),
+    ("olmo2", arch::olmo2::load),
+    ("phi3", arch::phi3::load),
     ("qwen2", arch::qwen2::load),
+    ("qwen3", arch::qwen3::load),
+    ("smollm3", arch::smollm3::load),
 ];
 
 /// The names of all supported architectures, sorted; `gemma3` stands for its text part.

@@ -125,10 +125,24 @@ impl Source {
         Keys::new(self.config.clone(), defaults)
     }
 
+    /// What is added to the weights of norms in models that store their distance from one.
+    pub fn norm_offset(&self) -> f32 {
+        if self.conventions.norms == NormWeights::OffsetIncluded { 0.0 } else { 1.0 }
+    }
+
     /// The position embedding of layers of the type `layer_type`, with the factors that a file may carry as a
     /// tensor in place of settings.
     pub fn rope(&self, keys: &Keys, decoder: &Decoder, layer_type: &str) -> Result<Rope> {
-        let mut config = config::rope(keys, decoder, layer_type, self.conventions.rope)?;
+        self.rope_of(keys, decoder, layer_type, self.conventions.rope)
+    }
+
+    /// The same for architectures whose own code rotates neighbours: no writer of files reorders their heads.
+    pub fn interleaved_rope(&self, keys: &Keys, decoder: &Decoder, layer_type: &str) -> Result<Rope> {
+        self.rope_of(keys, decoder, layer_type, RopeStyle::Interleaved)
+    }
+
+    fn rope_of(&self, keys: &Keys, decoder: &Decoder, layer_type: &str, style: RopeStyle) -> Result<Rope> {
+        let mut config = config::rope(keys, decoder, layer_type, style)?;
         let pairs = config.rotated / 2;
         if let Some(factors) = self.weights.at("model").optional("rope_factors.weight", [pairs])? {
             if config.scaling != RopeScaling::None {

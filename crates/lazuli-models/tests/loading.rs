@@ -34,7 +34,10 @@ fn refused_setting(name: &str, key: &str, value: Value) -> String {
 fn an_unknown_architecture_is_named_with_those_that_are_known() {
     assert_eq!(
         refused_setting("llama3", "model_type", json!("mamba")),
-        "architecture `mamba` is not supported; supported are gemma3, gemma3_text, llama, qwen2"
+        format!(
+            "architecture `mamba` is not supported; supported are {}",
+            lazuli_models::architectures().collect::<Vec<_>>().join(", ")
+        )
     );
     assert_eq!(refused_setting("llama3", "model_type", Value::Null), "setting `model_type`: missing");
 }
@@ -47,6 +50,9 @@ fn settings_that_nobody_reads_are_named() {
         ("llama-tied", "quantization_config", json!({"bits": 4})),
         ("qwen2", "num_experts", json!(8)),
         ("gemma3", "use_bidirectional_attention", json!(true)),
+        ("mistral", "layer_types", json!(["full_attention"])),
+        ("cohere2", "use_qk_norm", json!(true)),
+        ("granite", "shared_intermediate_size", json!(64)),
     ] {
         let message = refused_setting(name, key, value);
         assert!(message.contains(&format!("`{key}` = ")) && message.contains("not supported"), "{message}");
@@ -62,7 +68,14 @@ fn settings_that_make_no_sense_are_named() {
         ("llama3", "head_dim", json!(31), "found 31, expected an even number"),
         ("llama3", "num_hidden_layers", json!(1 << 29), "expected at most 65536"),
         ("llama3", "rms_norm_eps", json!(-1.0), "expected a positive number"),
-        ("llama-tied", "rope_parameters", json!({"rope_theta": 1e4, "rope_type": "longrope"}), "`longrope`"),
+        ("llama-tied", "rope_parameters", json!({"rope_theta": 1e4, "rope_type": "spiral"}), "`spiral`"),
+        (
+            "phi3-long",
+            "rope_scaling",
+            json!({"type": "longrope"}),
+            "`rope_scaling.short_factor`: found 0 numbers",
+        ),
+        ("smollm3", "no_rope_layers", json!([1, 0]), "2 numbers for 4 layers"),
         ("llama-tied", "rope_theta", json!("big"), "expected a number"),
         ("gemma3", "layer_types", json!(["full_attention"]), "1 names for 6 layers"),
         ("gemma3", "query_pre_attn_scalar", json!(0), "expected a positive number"),
@@ -189,8 +202,17 @@ fn any_setting() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         (0u64..300).prop_map(Value::from),
-        prop::sample::select(vec!["yarn", "llama3", "linear", "gelu", "full_attention", "x"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "yarn",
+            "llama3",
+            "linear",
+            "dynamic",
+            "longrope",
+            "gelu",
+            "full_attention",
+            "x"
+        ])
+        .prop_map(Value::from),
     ];
     leaf.prop_recursive(2, 12, 6, |inner| {
         let keys = prop::sample::select(vec![
@@ -205,6 +227,8 @@ fn any_setting() -> impl Strategy<Value = Value> {
             "beta_fast",
             "beta_slow",
             "truncate",
+            "short_factor",
+            "long_factor",
         ]);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
@@ -221,7 +245,10 @@ proptest! {
     /// Whatever a config.json holds, the answer is a model or an error.
     #[test]
     fn hostile_settings_are_errors(
-        name in prop::sample::select(vec!["llama3", "llama-tied", "qwen2", "gemma3"]),
+        name in prop::sample::select(vec![
+            "llama3", "llama-tied", "qwen2", "qwen3", "gemma2", "gemma3", "phi3-long", "phi4-mini",
+            "mistral-window", "olmo2", "granite", "cohere2", "glm4", "smollm3",
+        ]),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any_setting()), 1..4),
     ) {
         let (mut config, arrays) = parts(name);

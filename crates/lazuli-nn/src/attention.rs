@@ -22,29 +22,75 @@ pub struct AttentionConfig {
     pub qkv_bias: Bias,
     /// Bias of the projection back.
     pub output_bias: Bias,
-    /// Norms of each head's queries and keys before they are rotated.
+    /// Whether the projections to queries, keys and values are tensors of their own.
+    pub projections: Projections,
+    /// Norms of queries and keys before they are rotated.
     pub head_norms: HeadNorms,
+    /// Whether queries and keys are rotated.
+    pub rotation: Rotation,
     /// How many positions back a query sees, itself included; `None` for all.
     pub window: Option<u32>,
     /// Bound of the scores (Gemma 2).
     pub softcap: Option<f32>,
 }
 
-/// Whether queries and keys are normalised head by head.
+/// Whether queries and keys are normalised, and over what.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum HeadNorms {
     /// They are not.
     Without,
-    /// By `q_norm` and `k_norm` (`[head_dim]`), see [`RmsNorm`].
+    /// Head by head, by `q_norm` and `k_norm` (`[head_dim]`), see [`RmsNorm`].
     Rms {
         /// Added to the mean square.
         eps: f32,
         /// Added to the weight.
         offset: f32,
     },
+    /// All heads together, by `q_norm` (`[heads * head_dim]`) and `k_norm` (`[kv_heads * head_dim]`; OLMo 2).
+    RmsOfAll {
+        /// Added to the mean square.
+        eps: f32,
+    },
+}
+
+/// Which tensors hold the projections to queries, keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Projections {
+    /// `q_proj`, `k_proj` and `v_proj`.
+    Separate,
+    /// `qkv_proj`: the rows of the three, one after the other (Phi-3).
+    Fused,
+}
+
+/// Whether attention knows positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Queries and keys are rotated.
+    Rotated,
+    /// They are not: the causal mask alone tells what came before ("NoPE", Kazemnejad et al., 2023).
+    Without,
 }
 
 impl AttentionConfig {
+    /// Attention as in Llama: no biases, norms, windows or caps, and dot products divided by the root of
+    /// `head_dim`.
+    pub fn plain(hidden: usize, heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Self {
+            hidden,
+            heads,
+            kv_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            qkv_bias: Bias::Without,
+            output_bias: Bias::Without,
+            projections: Projections::Separate,
+            head_norms: HeadNorms::Without,
+            rotation: Rotation::Rotated,
+            window: None,
+            softcap: None,
+        }
+    }
+
     /// What the layer keeps of each token.
     pub fn kv(&self) -> LayerKv {
         LayerKv { heads: self.kv_heads, key_dim: self.head_dim, value_dim: self.head_dim }
@@ -63,28 +109,36 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Reads `q_proj`, `k_proj`, `v_proj`, `o_proj` and, if configured, `q_norm` and `k_norm`.
+    /// Reads `q_proj`, `k_proj` and `v_proj` (or `qkv_proj`), `o_proj` and, if configured, `q_norm` and `k_norm`.
     ///
     /// # Errors
     /// If one of them is missing or has another shape.
     pub fn load(weights: &Weights, config: AttentionConfig) -> Result<Self> {
         let c = &config;
-        let project = |name, heads| Linear::load(&weights.at(name), heads * c.head_dim, c.hidden, c.qkv_bias);
+        let (queries, keys) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let project = |name, outputs| Linear::load(&weights.at(name), outputs, c.hidden, c.qkv_bias);
+        let (q, k, v) = match c.projections {
+            Projections::Separate => {
+                (project("q_proj", queries)?, project("k_proj", keys)?, project("v_proj", keys)?)
+            }
+            Projections::Fused => {
+                let all = project("qkv_proj", queries + 2 * keys)?;
+                let values = queries + keys;
+                (all.rows(0..queries), all.rows(queries..values), all.rows(values..values + keys))
+            }
+        };
+        let norm = |name, dim, eps, offset| RmsNorm::load(&weights.at(name), dim, eps, offset);
         let norms = match c.head_norms {
             HeadNorms::Without => None,
             HeadNorms::Rms { eps, offset } => {
-                let norm = |name| RmsNorm::load(&weights.at(name), c.head_dim, eps, offset);
-                Some((norm("q_norm")?, norm("k_norm")?))
+                Some((norm("q_norm", c.head_dim, eps, offset)?, norm("k_norm", c.head_dim, eps, offset)?))
+            }
+            HeadNorms::RmsOfAll { eps } => {
+                Some((norm("q_norm", queries, eps, 0.0)?, norm("k_norm", keys, eps, 0.0)?))
             }
         };
-        Ok(Self {
-            q: project("q_proj", c.heads)?,
-            k: project("k_proj", c.kv_heads)?,
-            v: project("v_proj", c.kv_heads)?,
-            output: Linear::load(&weights.at("o_proj"), c.hidden, c.heads * c.head_dim, c.output_bias)?,
-            norms,
-            config,
-        })
+        let output = Linear::load(&weights.at("o_proj"), c.hidden, queries, c.output_bias)?;
+        Ok(Self { q, k, v, output, norms, config })
     }
 
     /// `[tokens, hidden]` to f32 `[tokens, hidden]`. The tokens' keys and values are written into `layer` of
@@ -99,13 +153,24 @@ impl Attention {
         layer: usize,
     ) -> Array {
         let (c, tokens) = (&self.config, x.shape()[0]);
-        let mut q = self.q.forward(x).reshape([tokens, c.heads, c.head_dim]);
-        let mut k = self.k.forward(x).reshape([tokens, c.kv_heads, c.head_dim]);
+        let (mut q, mut k) = (self.q.forward(x), self.k.forward(x)); // [tokens, heads * head_dim]
         let v = self.v.forward(x).reshape([tokens, c.kv_heads, c.head_dim]);
-        if let Some((q_norm, k_norm)) = &self.norms {
-            (q, k) = (q_norm.forward(&q), k_norm.forward(&k));
+        let normed = |q: &Array, k: &Array| {
+            let norms = self.norms.as_ref();
+            norms.map_or_else(|| (q.clone(), k.clone()), |norms| (norms.0.forward(q), norms.1.forward(k)))
+        };
+        if matches!(c.head_norms, HeadNorms::RmsOfAll { .. }) {
+            (q, k) = normed(&q, &k);
         }
-        let (keys, values) = kv.write(layer, &rope.rotate(&k), &v, &batch.slots);
+        q = q.reshape([tokens, c.heads, c.head_dim]);
+        k = k.reshape([tokens, c.kv_heads, c.head_dim]);
+        if matches!(c.head_norms, HeadNorms::Rms { .. }) {
+            (q, k) = normed(&q, &k);
+        }
+        if c.rotation == Rotation::Rotated {
+            (q, k) = (rope.rotate(&q), rope.rotate(&k));
+        }
+        let (keys, values) = kv.write(layer, &k, &v, &batch.slots);
         let pages = Pages {
             keys: &keys,
             values: &values,
@@ -119,7 +184,7 @@ impl Attention {
             softcap: c.softcap.map(Into::into),
             sinks: false,
         };
-        let heads = rope.rotate(&q).paged_attention(&pages, None, op); // [tokens, heads, head_dim]
+        let heads = q.paged_attention(&pages, None, op); // [tokens, heads, head_dim]
         self.output.forward(&heads.reshape([tokens, c.heads * c.head_dim]))
     }
 }

@@ -30,6 +30,7 @@ pub struct Batch {
     slots: Vec<i32>,
     page_table: Vec<i32>,
     pages_per_sequence: usize,
+    context: usize,
     sequences: usize,
     rows: Vec<i32>,
 }
@@ -44,6 +45,7 @@ impl Batch {
             slots: Vec::new(),
             page_table: Vec::new(),
             pages_per_sequence: pool.pages_per_sequence(),
+            context: pool.context,
             sequences: 0,
             rows: Vec::new(),
         }
@@ -104,6 +106,7 @@ impl Batch {
             sequence: list(&self.sequence),
             slots: list(&self.slots),
             page_table: Array::from_slice(&self.page_table, [self.sequences, self.pages_per_sequence]),
+            context: self.context,
             rows,
         }
     }
@@ -122,6 +125,8 @@ pub struct BatchArrays {
     pub slots: Array,
     /// The pages of each sequence, `[sequences, pages_per_sequence]`; -1 for none.
     pub page_table: Array,
+    /// The most tokens that a sequence of the pool may have.
+    pub context: usize,
     rows: Rows,
 }
 

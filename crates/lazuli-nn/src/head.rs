@@ -2,20 +2,27 @@
 
 use lazuli_core::Array;
 
-use crate::{BatchArrays, Linear, RmsNorm};
+use crate::{BatchArrays, Linear, Norm};
 
 /// The final norm and the projection to the vocabulary, for the rows that need logits and no others.
 #[derive(Debug, Clone)]
 pub struct Head {
-    norm: RmsNorm,
+    norm: Norm,
     projection: Linear,
+    scale: f32,
     softcap: Option<f32>,
 }
 
 impl Head {
     /// `softcap` bounds the logits as `cap * tanh(logit / cap)` (Gemma 2).
-    pub fn new(norm: RmsNorm, projection: Linear, softcap: Option<f32>) -> Self {
-        Self { norm, projection, softcap }
+    pub fn new(norm: impl Into<Norm>, projection: Linear, softcap: Option<f32>) -> Self {
+        Self { norm: norm.into(), projection, scale: 1.0, softcap }
+    }
+
+    /// The same with all logits multiplied by `scale` before they are bounded (Cohere, Granite).
+    #[must_use]
+    pub fn scaled(self, scale: f32) -> Self {
+        Self { scale, ..self }
     }
 
     /// `x` `[tokens, hidden]` to f32 logits `[rows, vocabulary]`, one row for each that `batch` asks for. If it
@@ -25,7 +32,10 @@ impl Head {
         let Some(rows) = batch.wanted_rows(x) else {
             return Array::from_vec(Vec::<f32>::new(), [0, self.projection.outputs()]);
         };
-        let logits = self.projection.forward(&self.norm.forward(&rows)); // [rows, vocabulary]
+        let mut logits = self.projection.forward(&self.norm.forward(&rows)); // [rows, vocabulary]
+        if self.scale != 1.0 {
+            logits = logits * self.scale;
+        }
         match self.softcap {
             Some(cap) => (logits * (1.0 / cap)).tanh() * cap,
             None => logits,

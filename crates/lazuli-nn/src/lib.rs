@@ -11,22 +11,24 @@ mod embedding;
 mod error;
 mod head;
 mod kv;
+mod layer;
 mod linear;
 mod mlp;
 mod norm;
 mod rope;
 mod weights;
 
-pub use attention::{Attention, AttentionConfig, HeadNorms};
+pub use attention::{Attention, AttentionConfig, HeadNorms, Projections, Rotation};
 pub use batch::{Batch, BatchArrays, Logits};
 pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use head::Head;
 pub use kv::{KvPool, KvSpec, LayerKv, PAGE_SIZE, SequencePages};
+pub use layer::{PreNormLayer, SandwichLayer};
 pub use linear::{Bias, Linear};
 pub use mlp::GatedMlp;
-pub use norm::RmsNorm;
-pub use rope::{Rope, RopeConfig, RopeScaling, RopeTables, Yarn, YarnRamp};
+pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use rope::{LongRope, Rope, RopeConfig, RopeScaling, RopeTables, Yarn, YarnRamp};
 pub use weights::Weights;
 
 // What the settings of these layers are written with.

@@ -1,5 +1,7 @@
 //! [`Linear`]: a weight of any type times rows, and perhaps a bias.
 
+use std::ops::Range;
+
 use lazuli_core::Array;
 
 use crate::{Result, Weights};
@@ -37,6 +39,17 @@ impl Linear {
     /// A projection by a weight `[outputs, inputs]` that something else has read (a tied embedding).
     pub fn from_weight(weight: Array) -> Self {
         Self { weight, bias: None }
+    }
+
+    /// The projection to the outputs in `range` alone: a view of the same weight.
+    ///
+    /// # Panics
+    /// If there are fewer outputs.
+    #[track_caller]
+    #[must_use]
+    pub fn rows(&self, range: Range<usize>) -> Self {
+        let bias = self.bias.as_ref().map(|bias| bias.slice(0, range.clone()));
+        Self { weight: self.weight.slice(0, range), bias }
     }
 
     /// `[rows, inputs]` to f32 `[rows, outputs]`.

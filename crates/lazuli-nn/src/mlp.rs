@@ -34,6 +34,22 @@ impl GatedMlp {
         })
     }
 
+    /// Reads `gate_up_proj` (`[2 * inner, hidden]`: the rows of the gate, then those of `up`) and `down_proj`.
+    ///
+    /// # Errors
+    /// As for [`GatedMlp::load`].
+    pub fn load_fused(
+        weights: &Weights,
+        hidden: usize,
+        inner: usize,
+        bias: Bias,
+        activation: Activation,
+    ) -> Result<Self> {
+        let both = Linear::load(&weights.at("gate_up_proj"), 2 * inner, hidden, bias)?;
+        let down = Linear::load(&weights.at("down_proj"), hidden, inner, bias)?;
+        Ok(Self { gate: both.rows(0..inner), up: both.rows(inner..2 * inner), down, activation })
+    }
+
     /// `[tokens, hidden]` to f32 `[tokens, hidden]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {

@@ -9,8 +9,8 @@ use lazuli_engine::sample::Rng;
 use lazuli_engine::{Answer, Engine, EngineOptions, Request, TextStream};
 use lazuli_models::{CausalLm, Spec};
 use lazuli_nn::{
-    Activation, Attention, AttentionConfig, BatchArrays, Bias, Embedding, GatedMlp, Head, HeadNorms, KvPool,
-    Linear, RmsNorm, Rope, RopeConfig, RopeScaling, Weights,
+    Activation, Attention, AttentionConfig, BatchArrays, Bias, Embedding, GatedMlp, Head, KvPool, Linear,
+    RmsNorm, Rope, RopeConfig, RopeScaling, Weights,
 };
 
 pub const VOCABULARY: usize = 67;
@@ -43,18 +43,7 @@ struct Layer {
 }
 
 fn attention() -> AttentionConfig {
-    AttentionConfig {
-        hidden: HIDDEN,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 8,
-        scale: 0.6,
-        qkv_bias: Bias::Without,
-        output_bias: Bias::Without,
-        head_norms: HeadNorms::Without,
-        window: None,
-        softcap: None,
-    }
+    AttentionConfig { scale: 0.6, ..AttentionConfig::plain(HIDDEN, 4, 2, 8) }
 }
 
 fn weights() -> Weights {
@@ -142,7 +131,7 @@ impl CausalLm for Tiny {
             let outside = Array::from_vec(vec![VOCABULARY as i32; tokens.len()], [tokens.len()]);
             x = self.embedding.forward(&outside);
         }
-        let rope = self.rope.tables(&batch.positions);
+        let rope = self.rope.tables(batch);
         for (index, layer) in self.layers.iter().enumerate() {
             x = &x + layer.attention.forward(&layer.norms[0].forward(&x), &rope, batch, kv, index);
             x = &x + layer.mlp.forward(&layer.norms[1].forward(&x));

@@ -47,6 +47,11 @@ impl Keys {
         self.values.get(key).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether the file has `key`, be it to say `null`, which then means off and not the default.
+    pub fn states(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// The value of `key`, if it is there; `expected` says what it should be.
     pub fn optional<T: DeserializeOwned>(&self, key: &str, expected: &str) -> Result<Option<T>> {
         let Some(value) = self.values.get(key) else { return Ok(None) };

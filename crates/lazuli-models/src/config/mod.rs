@@ -9,7 +9,7 @@ mod rope;
 pub use keys::Keys;
 pub use rope::rope;
 
-use lazuli_nn::{Activation, Bias};
+use lazuli_nn::{Activation, AttentionConfig, Bias};
 
 use crate::{Error, Result};
 
@@ -36,7 +36,7 @@ pub struct Decoder {
     pub vocabulary: usize,
     /// `max_position_embeddings`.
     pub context: usize,
-    /// `rms_norm_eps`.
+    /// `rms_norm_eps`, or `layer_norm_eps` where a model has that.
     pub eps: f32,
     /// `tie_word_embeddings`.
     pub head: HeadWeight,
@@ -88,9 +88,16 @@ impl Decoder {
             layers,
             vocabulary: keys.size("vocab_size")?,
             context: keys.size("max_position_embeddings")?,
-            eps: keys.positive("rms_norm_eps")?,
+            eps: keys.positive(if keys.has("layer_norm_eps") { "layer_norm_eps" } else { "rms_norm_eps" })?,
             head: if keys.flag("tie_word_embeddings")? { HeadWeight::Tied } else { HeadWeight::Own },
         })
+    }
+}
+
+impl Decoder {
+    /// Attention with these numbers and without options.
+    pub fn attention(&self) -> AttentionConfig {
+        AttentionConfig::plain(self.hidden, self.heads, self.kv_heads, self.head_dim)
     }
 }
 
@@ -144,4 +151,28 @@ pub fn window(keys: &Keys) -> Result<Option<u32>> {
     u32::try_from(window)
         .map(Some)
         .map_err(|_| Error::setting("sliding_window", format!("{window} is too large")))
+}
+
+/// Each layer's reach: `layer_types`, or all but every `sliding_window_pattern`-th slide; `pattern` is the default.
+pub fn reaches(keys: &Keys, layers: usize, pattern: usize) -> Result<Vec<Reach>> {
+    let named = keys.optional_size("sliding_window_pattern")?;
+    // The library writes the same number under a private name too.
+    let private = keys.optional_size("_sliding_window_pattern")?;
+    let pattern = named.or(private).unwrap_or(pattern);
+    let by_pattern = |layer: usize| if (layer + 1) % pattern == 0 { Reach::Full } else { Reach::Sliding };
+    let types = layer_types(keys, layers)?;
+    Ok(types.unwrap_or_else(|| (0..layers).map(by_pattern).collect()))
+}
+
+/// Each layer's window in Qwen's manner: `layer_types`, or the layers from `max_window_layers` on; none unless
+/// `use_sliding_window` is set.
+pub fn upper_windows(keys: &Keys, layers: usize) -> Result<Vec<Option<u32>>> {
+    let size = window(keys)?;
+    let types = layer_types(keys, layers)?;
+    let first = keys.optional::<usize>("max_window_layers", "a number of layers")?.unwrap_or(28);
+    if !keys.flag("use_sliding_window")? {
+        return Ok(vec![None; layers]);
+    }
+    let slides = |layer: usize| types.as_ref().map_or(layer >= first, |t| t[layer] == Reach::Sliding);
+    Ok((0..layers).map(|layer| size.filter(|_| slides(layer))).collect())
 }

@@ -1,6 +1,6 @@
 //! Position embeddings: `rope_theta` with `rope_scaling`, or `rope_parameters`, which may differ by layer type.
 
-use lazuli_nn::{RopeConfig, RopeScaling, RopeStyle, Yarn, YarnRamp};
+use lazuli_nn::{LongRope, RopeConfig, RopeScaling, RopeStyle, Yarn, YarnRamp};
 
 use super::{Decoder, Keys};
 use crate::Result;
@@ -31,23 +31,30 @@ pub fn rope(keys: &Keys, decoder: &Decoder, layer_type: &str, style: RopeStyle) 
         let what = format!("{share} of heads of {} is not an even number of elements", decoder.head_dim);
         return Err(keys.error("partial_rotary_factor", what));
     }
-    let scaling = parameters.map_or(Ok(RopeScaling::None), |p| scaling(&p, decoder))?;
+    let original = keys.optional_size("original_max_position_embeddings")?;
+    let scaling = parameters.map_or(Ok(RopeScaling::None), |p| scaling(&p, decoder, original, rotated))?;
     Ok(RopeConfig { theta, rotated, style, scaling })
 }
 
-fn scaling(keys: &Keys, decoder: &Decoder) -> Result<RopeScaling> {
+fn scaling(keys: &Keys, decoder: &Decoder, outer: Option<usize>, rotated: usize) -> Result<RopeScaling> {
     // Older files say `type`; some say both.
     let old: Option<String> = keys.optional("type", "a name")?;
     let kind = keys.optional("rope_type", "a name")?.or(old).unwrap_or_else(|| "default".to_owned());
     let factor = || keys.positive("factor");
-    let original = keys.optional_size("original_max_position_embeddings")?;
+    let original = keys.optional_size("original_max_position_embeddings")?.or(outer);
     let scaling = match kind.as_str() {
         "default" | "none" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: factor()? },
+        // It stretches with a sequence that outgrows the model's context, and does nothing within it.
+        "dynamic" => factor().map(|_| RopeScaling::None)?,
         "llama3" => llama3(keys, factor()?, original)?,
         "yarn" => RopeScaling::Yarn(yarn(keys, factor()?, original.unwrap_or(decoder.context))?),
+        // The first Phi-3 files say `su`.
+        "longrope" | "su" => RopeScaling::Long(long(keys, decoder, original, rotated)?),
         other => {
-            let what = format!("`{other}` is not supported; default, linear, llama3 and yarn are");
+            let what = format!(
+                "`{other}` is not supported; default, linear, dynamic, llama3, yarn and longrope are"
+            );
             return Err(keys.error("rope_type", what));
         }
     };
@@ -66,6 +73,27 @@ fn llama3(keys: &Keys, factor: f32, original: Option<usize>) -> Result<RopeScali
         low_freq_factor: low,
         high_freq_factor: high,
         original_context: original,
+    })
+}
+
+fn long(keys: &Keys, decoder: &Decoder, original: Option<usize>, rotated: usize) -> Result<LongRope> {
+    let original = original.ok_or_else(|| keys.error("original_max_position_embeddings", "missing"))?;
+    let factors = |key: &str| {
+        let list: Vec<f32> = keys.optional(key, "a list of numbers")?.unwrap_or_default();
+        if list.len() == rotated / 2 && list.iter().all(|x| x.is_finite() && *x > 0.0) {
+            return Ok(list);
+        }
+        let what = format!("found {} numbers, expected {} positive ones", list.len(), rotated / 2);
+        Err(keys.error(key, what))
+    };
+    let factor = keys.optional_positive("factor")?;
+    let factor = factor.unwrap_or(decoder.context as f32 / original as f32);
+    let default = LongRope::default_attention_factor(factor, original);
+    Ok(LongRope {
+        short: factors("short_factor")?,
+        long: factors("long_factor")?,
+        original_context: original,
+        attention_factor: keys.optional_positive("attention_factor")?.unwrap_or(default),
     })
 }
 
@@ -147,13 +175,31 @@ mod tests {
     }
 
     #[test]
+    fn long_rope_has_a_factor_of_its_contexts() {
+        let lists = |n: usize| {
+            let scaling = json!({"type": "su", "short_factor": vec![1.0; n], "long_factor": vec![2.0; 8]});
+            let original = json!(512);
+            read(
+                json!({"rope_theta": 1e4, "rope_scaling": scaling, "original_max_position_embeddings": original}),
+                "full_attention",
+            )
+        };
+        let RopeScaling::Long(long) = lists(8).unwrap().scaling else { panic!("long") };
+        assert_eq!((long.original_context, long.short[7], long.long[7]), (512, 1.0, 2.0));
+        // 4096 of 512: the root of 1 + log_512(8).
+        assert!((long.attention_factor - (4.0f32 / 3.0).sqrt()).abs() < 1e-6);
+        let message = lists(7).unwrap_err().to_string();
+        assert!(message.contains("`rope_scaling.short_factor`: found 7 numbers, expected 8"), "{message}");
+    }
+
+    #[test]
     fn unknown_kinds_and_parameters_are_refused_by_name() {
         let refusal = |scaling: Value| {
             let settings = json!({"rope_theta": 1e4, "rope_scaling": scaling});
             read(settings, "full_attention").unwrap_err().to_string()
         };
-        let message = refusal(json!({"rope_type": "dynamic", "factor": 2.0}));
-        assert!(message.contains("`rope_scaling.rope_type`: `dynamic` is not supported"), "{message}");
+        let message = refusal(json!({"rope_type": "spiral", "factor": 2.0}));
+        assert!(message.contains("`rope_scaling.rope_type`: `spiral` is not supported"), "{message}");
         let message = refusal(json!({"rope_type": "linear", "factor": 2.0, "mrope_section": [1, 2]}));
         assert!(message.contains("`rope_scaling.mrope_section` = [1,2]"), "{message}");
         let message = refusal(json!({"rope_type": "linear", "factor": 0.0}));

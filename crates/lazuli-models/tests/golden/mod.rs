@@ -42,7 +42,7 @@ impl<'a> Session<'a> {
     }
 
     pub fn new(model: Box<dyn CausalLm>, runtime: &'a Runtime) -> Self {
-        let spec = model.spec().kv_spec(DType::F32, 2, 128);
+        let spec = model.spec().kv_spec(DType::F32, 8, 128);
         let kv = KvPool::new(spec, |bytes| runtime.backend().alloc(bytes)).unwrap();
         Self { runtime, model, kv }
     }
@@ -82,14 +82,19 @@ pub fn argmax(logits: &[f32]) -> u32 {
     best.unwrap() as u32
 }
 
+/// How far results of chunks of other sizes may be from those of one pass.
+const CHUNKED: f32 = 1e-4;
+
 /// The whole prompt in one pass, in chunks, and token by token.
 pub fn logits_agree(name: &str, runtime: &Runtime, tolerance: f32) {
     let (reference, mut session) = (Reference::open(name), Session::open(name, runtime));
-    for chunk in [usize::MAX, 7, 1] {
-        let found = session.in_chunks(&reference.ids, chunk);
-        let diff = max_abs_diff(&found, &reference.logits);
-        println!("{name}: chunks of {chunk}: max_abs_diff {diff:e}");
-        assert!(diff <= tolerance, "{name}: chunks of {chunk}: max_abs_diff {diff}");
+    let whole = session.in_chunks(&reference.ids, usize::MAX);
+    let diff = max_abs_diff(&whole, &reference.logits);
+    println!("{name}: max_abs_diff {diff:e}");
+    assert!(diff <= tolerance, "{name}: max_abs_diff {diff}");
+    for chunk in [64, 7, 1] {
+        let diff = max_abs_diff(&session.in_chunks(&reference.ids, chunk), &whole);
+        assert!(diff <= CHUNKED, "{name}: chunks of {chunk} are {diff} from one pass");
     }
 }
 
@@ -110,20 +115,30 @@ pub fn greedy_agrees(name: &str, runtime: &Runtime) {
     assert!(misses.iter().all(|m| *m == misses[0]), "{name}: a decode step was planned anew: {misses:?}");
 }
 
-/// Two sequences of different lengths in one batch get what each gets alone.
+/// Eight sequences of different lengths and beginnings in one batch, each in two pieces that are cut elsewhere, get
+/// what each gets alone.
 pub fn ragged_batches_agree(name: &str, runtime: &Runtime, tolerance: f32) {
     let (reference, mut session) = (Reference::open(name), Session::open(name, runtime));
     let vocabulary = session.model.spec().vocabulary;
-    let (a, b) = (&reference.ids[..21], &reference.ids[21..34]);
-    let alone = [session.in_chunks(a, usize::MAX), session.in_chunks(b, usize::MAX)].concat();
-    let (mut pa, mut pb) = (session.kv.sequence(), session.kv.sequence());
-    let first = session.run(&mut [(&mut pa, &a[..17]), (&mut pb, &b[..1])], Logits::All);
-    let second = session.run(&mut [(&mut pb, &b[1..]), (&mut pa, &a[17..])], Logits::All);
-    let rows = |logits: &[f32], rows: std::ops::Range<usize>| {
-        logits[rows.start * vocabulary..rows.end * vocabulary].to_vec()
-    };
-    let together =
-        [rows(&first, 0..17), rows(&second, 12..16), rows(&first, 17..18), rows(&second, 0..12)].concat();
-    let diff = max_abs_diff(&alone, &together);
-    assert!(diff <= tolerance, "{name}: max_abs_diff {diff}");
+    let lengths = [21, 13, 2, 24, 7, 16, 3, 9];
+    let texts: Vec<&[u32]> = (0..8).map(|i| &reference.ids[3 * i..][..lengths[i]]).collect();
+    let alone: Vec<Vec<f32>> = texts.iter().map(|ids| session.in_chunks(ids, usize::MAX)).collect();
+    let mut pages: Vec<SequencePages> = texts.iter().map(|_| session.kv.sequence()).collect();
+    let halves: Vec<_> =
+        texts.iter().zip(1..).map(|(ids, i)| ids.split_at(1.max(ids.len() * i / 9))).collect();
+    let mut together = vec![Vec::new(); texts.len()];
+    for half in [0, 1] {
+        let piece = |i: usize| if half == 0 { halves[i].0 } else { halves[i].1 };
+        let mut runs: Vec<_> = pages.iter_mut().enumerate().map(|(i, pages)| (pages, piece(i))).collect();
+        runs.rotate_left(3 * half);
+        let logits = session.run(&mut runs, Logits::All);
+        let mut rows = logits.chunks(vocabulary);
+        for i in (0..texts.len()).map(|i| (i + 3 * half) % texts.len()) {
+            together[i].extend(rows.by_ref().take(piece(i).len()).flatten());
+        }
+    }
+    for (i, (alone, together)) in alone.iter().zip(&together).enumerate() {
+        let diff = max_abs_diff(alone, together);
+        assert!(diff <= tolerance, "{name}: sequence {i}: max_abs_diff {diff}");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::f64::consts::TAU;
 
-use super::{RopeConfig, RopeScaling, Yarn, YarnRamp};
+use super::{LongRope, RopeConfig, RopeScaling, Yarn, YarnRamp};
 
 /// Radians per position of each of the `rotated / 2` pairs.
 pub(super) fn frequencies(config: &RopeConfig) -> Vec<f32> {
@@ -13,7 +13,7 @@ pub(super) fn frequencies(config: &RopeConfig) -> Vec<f32> {
     match &config.scaling {
         RopeScaling::None => plain,
         RopeScaling::Linear { factor } => plain.into_iter().map(|f| f / factor).collect(),
-        RopeScaling::Factors(factors) => {
+        RopeScaling::Factors(factors) | RopeScaling::Long(LongRope { short: factors, .. }) => {
             plain.into_iter().zip(factors).map(|(f, factor)| f / factor).collect()
         }
         &RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {

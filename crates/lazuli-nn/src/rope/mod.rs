@@ -8,6 +8,8 @@ mod frequencies;
 use lazuli_core::fused::RopeStyle;
 use lazuli_core::{Array, DType};
 
+use crate::BatchArrays;
+
 /// What rotates, and by how much.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
@@ -46,6 +48,22 @@ pub enum RopeScaling {
     Yarn(Yarn),
     /// Each pair's angle divided by a factor of its own, `[rotated / 2]`.
     Factors(Vec<f32>),
+    /// LongRoPE (Ding et al., 2024).
+    Long(LongRope),
+}
+
+/// LongRoPE: each pair's angle divided by a factor of its own, from one of two lists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LongRope {
+    /// The factors for sequences within the original context, `[rotated / 2]`.
+    pub short: Vec<f32>,
+    /// The factors for longer ones. Which list is used depends on the pool's context and not on how long a
+    /// sequence is: keys that were rotated by one list cannot be compared with queries of the other.
+    pub long: Vec<f32>,
+    /// The context the model was first trained for.
+    pub original_context: usize,
+    /// Factor of rotated elements.
+    pub attention_factor: f32,
 }
 
 /// YaRN: pairs that turn often are kept, pairs that turn seldom are divided by a factor, a ramp between; and
@@ -75,6 +93,14 @@ pub enum YarnRamp {
     Exact,
 }
 
+impl LongRope {
+    /// `sqrt(1 + ln(factor) / ln(original_context))`, the paper's recommendation; 1 for factors up to 1.
+    pub fn default_attention_factor(factor: f32, original_context: usize) -> f32 {
+        let stretch = f64::from(factor).ln() / (original_context as f64).ln();
+        if factor <= 1.0 { 1.0 } else { (1.0 + stretch).sqrt() as f32 }
+    }
+}
+
 impl Yarn {
     /// `0.1 ln(factor) + 1`, the paper's recommendation; 1 for factors up to 1.
     pub fn default_attention_factor(factor: f32) -> f32 {
@@ -87,6 +113,8 @@ impl Yarn {
 pub struct Rope {
     /// Radians per position of each pair, f32 `[rotated / 2]`.
     frequencies: Array,
+    /// The same in pools for more context than this.
+    beyond: Option<(usize, Array)>,
     /// Factor of the rotated elements.
     magnitude: f32,
     style: RopeStyle,
@@ -95,18 +123,32 @@ pub struct Rope {
 impl Rope {
     /// Computes the angles that `config` means.
     pub fn new(config: &RopeConfig) -> Self {
-        let frequencies = frequencies::frequencies(config);
-        let pairs = frequencies.len();
-        let magnitude =
-            if let RopeScaling::Yarn(yarn) = &config.scaling { yarn.attention_factor } else { 1.0 };
-        Self { frequencies: Array::from_vec(frequencies, [pairs]), magnitude, style: config.style }
+        let list = |config: &RopeConfig| {
+            let frequencies = frequencies::frequencies(config);
+            let pairs = frequencies.len();
+            Array::from_vec(frequencies, [pairs])
+        };
+        let (beyond, magnitude) = match &config.scaling {
+            RopeScaling::Yarn(yarn) => (None, yarn.attention_factor),
+            RopeScaling::Long(rope) => {
+                let scaling = RopeScaling::Factors(rope.long.clone());
+                let long = list(&RopeConfig { scaling, ..config.clone() });
+                (Some((rope.original_context, long)), rope.attention_factor)
+            }
+            _ => (None, 1.0),
+        };
+        Self { frequencies: list(config), beyond, magnitude, style: config.style }
     }
 
-    /// The rotations of tokens at `positions` (i32 `[tokens]`): call once per forward pass.
+    /// The rotations of a batch's tokens: call once per forward pass.
     #[track_caller]
-    pub fn tables(&self, positions: &Array) -> RopeTables {
+    pub fn tables(&self, batch: &BatchArrays) -> RopeTables {
+        let frequencies = match &self.beyond {
+            Some((context, frequencies)) if batch.context > *context => frequencies,
+            _ => &self.frequencies,
+        };
         // Angles are products in f32, as the reference implementations compute them.
-        let angles = positions.cast(DType::F32).expand_dims(-1) * &self.frequencies; // [tokens, rotated / 2]
+        let angles = batch.positions.cast(DType::F32).expand_dims(-1) * frequencies; // [tokens, rotated / 2]
         let scaled = |table: Array| if self.magnitude == 1.0 { table } else { table * self.magnitude };
         RopeTables { cos: scaled(angles.cos()), sin: scaled(angles.sin()), style: self.style }
     }
@@ -131,18 +173,37 @@ impl RopeTables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lazuli_core::Runtime;
+    use crate::{Batch, KvPool, KvSpec, LayerKv, Logits};
+    use lazuli_core::{Buffer, Runtime};
+
+    /// One token at each of `positions`, in a pool for `context` tokens.
+    fn batch(positions: &[usize], context: usize) -> BatchArrays {
+        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1 }];
+        let spec = KvSpec::for_sequences(layers, DType::F16, positions.len(), context);
+        let pool = KvPool::new(spec, Buffer::zeroed).unwrap();
+        let mut batch = Batch::new(pool.spec());
+        for &position in positions {
+            let mut pages = pool.sequence();
+            pages.grow(position + 1).unwrap();
+            batch.push(&pages, position, &[0], Logits::None);
+        }
+        batch.arrays()
+    }
+
+    fn rotated(x: &Array, tables: &RopeTables) -> Vec<f32> {
+        let y = tables.rotate(x);
+        Runtime::reference().eval(&[&y]).unwrap();
+        y.as_slice::<f32>().unwrap().to_vec()
+    }
 
     #[test]
     fn tables_are_cosines_and_sines_of_position_times_frequency() {
         let config =
             RopeConfig { theta: 100.0, rotated: 4, style: RopeStyle::Halves, scaling: RopeScaling::None };
-        let tables = Rope::new(&config).tables(&Array::from_slice(&[0, 3, 70], [3]));
+        let tables = Rope::new(&config).tables(&batch(&[0, 3, 70], 128));
         // A head of one pair of ones turns into cosines and sines; the last element is not rotated.
         let x = Array::from_slice(&[1.0f32, 1.0, 0.0, 0.0, 9.0], [1, 1, 5]).broadcast_to([3, 2, 5]);
-        let y = tables.rotate(&x);
-        Runtime::reference().eval(&[&y]).unwrap();
-        let y = y.as_slice::<f32>().unwrap();
+        let y = rotated(&x, &tables);
         for (token, position) in [0.0f64, 3.0, 70.0].into_iter().enumerate() {
             let (a, b) = (position, position * 0.1);
             let expected = [a.cos(), b.cos(), a.sin(), b.sin(), 9.0];
@@ -152,6 +213,20 @@ mod tests {
                     assert!((found - expected).abs() < 1e-5, "{token} {head} {i}: {found} {expected}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_pools_context_chooses_the_factors_of_long_rope() {
+        let long =
+            LongRope { short: vec![2.0], long: vec![5.0], original_context: 64, attention_factor: 3.0 };
+        let scaling = RopeScaling::Long(long);
+        let rope = Rope::new(&RopeConfig { theta: 100.0, rotated: 2, style: RopeStyle::Halves, scaling });
+        let x = Array::from_slice(&[1.0f32, 0.0], [1, 1, 2]);
+        for (context, factor) in [(64, 2.0), (65, 5.0)] {
+            let y = rotated(&x, &rope.tables(&batch(&[7], context)));
+            let angle = 7.0f32 / factor;
+            assert!((y[0] - 3.0 * angle.cos()).abs() < 1e-5 && (y[1] - 3.0 * angle.sin()).abs() < 1e-5);
         }
     }
 }
