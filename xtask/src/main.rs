@@ -4,6 +4,7 @@
 //! nothing here knows what the engine does.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod cross;
 mod failure;
@@ -29,6 +30,7 @@ Tasks:
   gen [--check]               write the generated regions of README.md and docs/, or fail where they are out of date
   size [--check]              lines per crate, dependencies and size of the binary; --check fails above the budgets
   check-apple [cargo args]    type-check for Apple silicon (default: --workspace)
+  bench peers [options]       Lazuli beside llama.cpp and mlx-lm on the same files; `bench` lists the options
   test-arm64 [cargo args]     run tests on 64-bit Arm under qemu (default: -p lazuli-quant -p lazuli-cpu)
 ";
 
@@ -59,6 +61,7 @@ fn run(args: &[String]) -> Result {
         "size" => size::run(if flag(rest, "--check")? { size::Mode::Check } else { size::Mode::Print }),
         "check-apple" => cross::check_apple(rest).map(|_| ()),
         "test-arm64" => cross::test_arm64(rest).map(|_| ()),
+        "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

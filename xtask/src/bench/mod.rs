@@ -1,0 +1,35 @@
+//! `cargo xtask bench`: Lazuli beside its peers, on the same files, in one run.
+
+mod engines;
+mod peers;
+mod report;
+mod system;
+
+use crate::failure::{Failure, Result};
+
+const USAGE: &str = "\
+Usage: cargo xtask bench <what>
+
+What:
+  peers [--models DIR] [--peers DIR] [--rounds N] [--tests LIST] [--only TEXT] [--out DIR]
+      Lazuli against llama.cpp (default, and without repacking; flash attention on) and mlx-lm (where DIR/venv has
+      it, for checkpoint folders), all GGUF files and folders of --models (default: LAZULI_MODELS or
+      ~/.cache/lazuli-test-models), engines taking turns in every round (default 3). --peers (default:
+      LAZULI_PEERS or ~/.cache/lazuli-peers) holds bin/llama-bench and bin/llama-completion. --tests picks from
+      prefill,prefill-4096,decode,decode-4096,start (default: all); --only takes models whose name contains TEXT.
+      Prints Markdown, and writes it and JSON to --out (default: bench/record).
+";
+
+/// Runs the benchmark that `args` name.
+pub fn run(args: &[String]) -> Result {
+    match args.split_first() {
+        Some((what, rest)) if what == "peers" => peers::run(&peers::Options::parse(rest)?),
+        Some((other, _)) if !["help", "--help", "-h"].contains(&other.as_str()) => {
+            Err(Failure::new(format!("unknown benchmark `{other}`\n\n{USAGE}")))
+        }
+        _ => {
+            print!("{USAGE}");
+            Ok(())
+        }
+    }
+}
