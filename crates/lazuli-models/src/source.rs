@@ -144,13 +144,24 @@ impl Source {
     fn rope_of(&self, keys: &Keys, decoder: &Decoder, layer_type: &str, style: RopeStyle) -> Result<Rope> {
         let mut config = config::rope(keys, decoder, layer_type, style)?;
         let pairs = config.rotated / 2;
-        if let Some(factors) = self.weights.at("model").optional("rope_factors.weight", [pairs])? {
-            if config.scaling != RopeScaling::None {
-                let what = "both a kind of scaling and a tensor of factors are given";
-                return Err(keys.error("rope_scaling", what));
+        let tensor = |name| -> Result<Option<Vec<f32>>> {
+            let factors = self.weights.at("model").optional(name, [pairs])?;
+            Ok(factors.map(|factors| factors.as_slice().map(<[f32]>::to_vec)).transpose()?)
+        };
+        let lists = (tensor("rope_factors_short.weight")?, tensor("rope_factors_long.weight")?);
+        let scaling = match (tensor("rope_factors.weight")?, lists) {
+            (None, (None, None)) => return Ok(Rope::new(&config)),
+            (Some(factors), (None, None)) => RopeScaling::Factors(factors),
+            (None, (Some(short), Some(long))) => {
+                RopeScaling::Long(config::long_rope_of_lists(keys, decoder, short, long)?)
             }
-            config = RopeConfig { scaling: RopeScaling::Factors(factors.as_slice()?.to_vec()), ..config };
+            _ => return Err(keys.error("rope_scaling", "the tensors of factors contradict each other")),
+        };
+        if config.scaling != RopeScaling::None {
+            let what = "both a kind of scaling and a tensor of factors are given";
+            return Err(keys.error("rope_scaling", what));
         }
+        config = RopeConfig { scaling, ..config };
         Ok(Rope::new(&config))
     }
 }

@@ -1,142 +1,16 @@
 //! The fixtures written as GGUF files, with everything that writers of such files change, give the same logits.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod gguf_file;
 mod golden;
 
-use std::path::Path;
-
-use golden::{Reference, Session, max_abs_diff};
-use lazuli_core::{DType, Runtime};
+use gguf_file::{NORMS, SANDWICH, Setting, agrees, neighbours, ones_added, renamed, sizes, write_gguf};
 use lazuli_io::Checkpoint;
 use lazuli_models::load;
-use lazuli_testkit::fixtures;
-
-/// A tensor in f32: name, shape (row-major), elements.
-type Tensor = (String, Vec<usize>, Vec<f32>);
-
-enum Setting {
-    Text(&'static str),
-    Int(u32),
-    Number(f32),
-}
-
-/// A GGUF file of version 3 as its document lays it out.
-fn write_gguf(path: &Path, settings: &[(String, Setting)], tensors: &[Tensor]) {
-    let mut file = b"GGUF".to_vec();
-    let text = |file: &mut Vec<u8>, text: &str| {
-        file.extend((text.len() as u64).to_le_bytes());
-        file.extend(text.as_bytes());
-    };
-    file.extend(3u32.to_le_bytes());
-    file.extend((tensors.len() as u64).to_le_bytes());
-    file.extend((settings.len() as u64).to_le_bytes());
-    for (key, value) in settings {
-        text(&mut file, key);
-        match value {
-            Setting::Int(x) => file.extend([4u32.to_le_bytes(), x.to_le_bytes()].concat()),
-            Setting::Number(x) => file.extend([6u32.to_le_bytes(), x.to_le_bytes()].concat()),
-            Setting::Text(x) => {
-                file.extend(8u32.to_le_bytes());
-                text(&mut file, x);
-            }
-        }
-    }
-    let mut data = Vec::new();
-    for (name, shape, values) in tensors {
-        text(&mut file, name);
-        file.extend((shape.len() as u32).to_le_bytes());
-        shape.iter().rev().for_each(|&dim| file.extend((dim as u64).to_le_bytes()));
-        file.extend(0u32.to_le_bytes()); // F32
-        file.extend((data.len() as u64).to_le_bytes());
-        data.extend(values.iter().flat_map(|x| x.to_le_bytes()));
-        data.resize(data.len().next_multiple_of(32), 0);
-    }
-    file.resize(file.len().next_multiple_of(32), 0);
-    file.extend(data);
-    std::fs::write(path, file).unwrap();
-}
-
-/// A fixture's tensors in f32, under their Hugging Face names.
-fn tensors(name: &str) -> Vec<Tensor> {
-    let checkpoint = Checkpoint::open(fixtures::path(name)).unwrap();
-    let runtime = Runtime::reference();
-    let read = |tensor: &lazuli_io::TensorInfo| {
-        let array = checkpoint.array_of(tensor).unwrap().cast(DType::F32);
-        runtime.eval(&[&array]).unwrap();
-        (tensor.name.clone(), tensor.shape.clone(), array.as_slice::<f32>().unwrap().to_vec())
-    };
-    checkpoint.tensors().iter().map(read).collect()
-}
-
-const NAMES: &[(&str, &str)] = &[
-    ("model.embed_tokens", "token_embd"),
-    ("model.norm", "output_norm"),
-    ("lm_head", "output"),
-    ("model.layers.", "blk."),
-    ("self_attn.q_proj", "attn_q"),
-    ("self_attn.k_proj", "attn_k"),
-    ("self_attn.v_proj", "attn_v"),
-    ("self_attn.o_proj", "attn_output"),
-    ("self_attn.q_norm", "attn_q_norm"),
-    ("self_attn.k_norm", "attn_k_norm"),
-    ("mlp.gate_proj", "ffn_gate"),
-    ("mlp.up_proj", "ffn_up"),
-    ("mlp.down_proj", "ffn_down"),
-    ("input_layernorm", "attn_norm"),
-];
-
-fn rename(name: &str, others: &[(&str, &str)]) -> String {
-    NAMES.iter().chain(others).fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
-}
-
-/// Rows of a query or key weight so that elements `i` and `i + half` of a head become neighbours.
-fn neighbours((_, shape, values): &mut Tensor, head_dim: usize) {
-    let (cols, half) = (shape[1], head_dim / 2);
-    let old = values.clone();
-    for (row, to) in values.chunks_mut(cols).enumerate() {
-        let (head, i) = (row / head_dim, row % head_dim);
-        let from = head * head_dim + i % 2 * half + i / 2;
-        to.copy_from_slice(&old[from * cols..][..cols]);
-    }
-}
-
-/// Loads `name` from a GGUF file and compares with the reference, in chunks of seven tokens.
-fn agrees(name: &str, architecture: &'static str, tensors: &[Tensor], settings: Vec<(&str, Setting)>) {
-    let mut all = vec![("general.architecture".to_owned(), Setting::Text(architecture))];
-    all.extend(settings.into_iter().map(|(key, value)| (format!("{architecture}.{key}"), value)));
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("model.gguf");
-    write_gguf(&path, &all, tensors);
-    let runtime = Runtime::reference();
-    let mut session = Session::new(load(&Checkpoint::open(&path).unwrap()).unwrap(), &runtime);
-    let reference = Reference::open(name);
-    let diff = max_abs_diff(&session.in_chunks(&reference.ids, 7), &reference.logits);
-    assert!(diff < 1e-4, "{name}: max_abs_diff {diff}");
-}
-
-fn sizes(layers: u32, hidden: u32, inner: u32, heads: u32, kv_heads: u32) -> Vec<(&'static str, Setting)> {
-    vec![
-        ("block_count", Setting::Int(layers)),
-        ("context_length", Setting::Int(512)),
-        ("embedding_length", Setting::Int(hidden)),
-        ("feed_forward_length", Setting::Int(inner)),
-        ("attention.head_count", Setting::Int(heads)),
-        ("attention.head_count_kv", Setting::Int(kv_heads)),
-        ("attention.layer_norm_rms_epsilon", Setting::Number(1e-5)),
-    ]
-}
-
-const NORMS: &[(&str, &str)] = &[("post_attention_layernorm", "ffn_norm")];
 
 #[test]
 fn llama_with_reordered_heads_and_factors_in_a_tensor() {
-    let mut all = tensors("llama3");
-    for tensor in &mut all {
-        if tensor.0.contains("q_proj") || tensor.0.contains("k_proj") {
-            neighbours(tensor, 32);
-        }
-        tensor.0 = rename(&tensor.0, NORMS);
-    }
+    let mut all = renamed("llama3", NORMS, |tensor| neighbours(tensor, 32));
     let factor = |pair: i32| {
         let wavelength = std::f64::consts::TAU * 500_000f64.powf(f64::from(pair) / 16.0);
         let kept = ((64.0 / wavelength - 1.0) / 3.0).clamp(0.0, 1.0);
@@ -154,10 +28,7 @@ fn llama_with_reordered_heads_and_factors_in_a_tensor() {
 
 #[test]
 fn qwen2_with_the_embedding_as_head() {
-    let mut all = tensors("qwen2");
-    for tensor in &mut all {
-        tensor.0 = rename(&tensor.0, NORMS);
-    }
+    let all = renamed("qwen2", NORMS, |_| {});
     let mut settings = sizes(3, 64, 128, 4, 2);
     settings.push(("rope.freq_base", Setting::Number(1e6)));
     agrees("qwen2", "qwen2", &all, settings);
@@ -165,18 +36,7 @@ fn qwen2_with_the_embedding_as_head() {
 
 #[test]
 fn gemma3_with_ones_added_to_its_norms() {
-    let mut all = tensors("gemma3");
-    let norms = [
-        ("post_attention_layernorm", "post_attention_norm"),
-        ("pre_feedforward_layernorm", "ffn_norm"),
-        ("post_feedforward_layernorm", "post_ffw_norm"),
-    ];
-    for tensor in &mut all {
-        if tensor.0.contains("norm") {
-            tensor.2.iter_mut().for_each(|weight| *weight += 1.0);
-        }
-        tensor.0 = rename(&tensor.0, &norms);
-    }
+    let mut all = renamed("gemma3", SANDWICH, ones_added);
     // The fixture scales queries by 24 where files imply the head's 32; folded into the norm of the queries.
     for tensor in all.iter_mut().filter(|tensor| tensor.0.contains("attn_q_norm")) {
         tensor.2.iter_mut().for_each(|weight| *weight *= (32.0f32 / 24.0).sqrt());
@@ -190,6 +50,150 @@ fn gemma3_with_ones_added_to_its_norms() {
         ("attention.sliding_window_pattern", Setting::Int(3)),
     ]);
     agrees("gemma3", "gemma3", &all, settings);
+}
+
+#[test]
+fn qwen3_with_norms_of_heads() {
+    let all = renamed("qwen3", NORMS, |_| {});
+    let mut settings = sizes(3, 64, 128, 4, 2);
+    settings.extend([
+        ("rope.freq_base", Setting::Number(1e6)),
+        ("attention.key_length", Setting::Int(48)),
+        ("attention.value_length", Setting::Int(48)),
+    ]);
+    agrees("qwen3", "qwen3", &all, settings);
+}
+
+/// Mistral's files are those of Llama.
+#[test]
+fn mistral_as_llama() {
+    let all = renamed("mistral", NORMS, |tensor| neighbours(tensor, 32));
+    let mut settings = sizes(3, 64, 128, 4, 2);
+    settings.extend([
+        ("rope.freq_base", Setting::Number(1e6)),
+        ("rope.dimension_count", Setting::Int(32)),
+        ("attention.key_length", Setting::Int(32)),
+        ("attention.value_length", Setting::Int(32)),
+    ]);
+    agrees("mistral", "llama", &all, settings);
+}
+
+/// Factors of both contexts in tensors, a share of the head rotates, no window is written as one of 0.
+#[test]
+fn phi4_mini_with_short_factors() {
+    let mut all = renamed("phi4-mini", NORMS, |_| {});
+    let list = |step: f32| (0..6).map(|i| 1.0 + step * i as f32).collect();
+    all.push(("rope_factors_short.weight".into(), vec![6], list(0.05)));
+    all.push(("rope_factors_long.weight".into(), vec![6], list(0.5)));
+    let mut settings = sizes(2, 64, 80, 4, 2);
+    settings.extend([
+        ("rope.freq_base", Setting::Number(1e4)),
+        ("rope.dimension_count", Setting::Int(12)),
+        ("rope.scaling.original_context_length", Setting::Int(128)),
+        // The root of 1 + ln(4) / ln(128).
+        ("rope.scaling.attn_factor", Setting::Number(1.133_893_4)),
+        ("attention.sliding_window", Setting::Int(0)),
+    ]);
+    agrees("phi4-mini", "phi3", &all, settings);
+}
+
+#[test]
+fn phi3_with_a_window_and_long_factors() {
+    let mut all = renamed("phi3-long", NORMS, |_| {});
+    let short = vec![1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.4, 1.5];
+    all.push(("rope_factors_short.weight".into(), vec![8], short));
+    all.push(("rope_factors_long.weight".into(), vec![8], (0..8).map(|i| 1.0 + 0.5 * i as f32).collect()));
+    let mut settings = sizes(2, 64, 80, 4, 2);
+    settings.extend([
+        ("rope.freq_base", Setting::Number(1e4)),
+        ("rope.dimension_count", Setting::Int(16)),
+        ("rope.scaling.original_context_length", Setting::Int(32)),
+        ("attention.sliding_window", Setting::Int(20)),
+    ]);
+    agrees("phi3-long", "phi3", &all, settings);
+}
+
+#[test]
+fn gemma2_with_ones_added_to_its_norms() {
+    let mut all = renamed("gemma2", SANDWICH, ones_added);
+    // As for Gemma 3; the bound of the scores does not see where the factor stands.
+    for tensor in all.iter_mut().filter(|tensor| tensor.0.contains("attn_q.")) {
+        tensor.2.iter_mut().for_each(|weight| *weight *= (16.0f32 / 24.0).sqrt());
+    }
+    let mut settings = sizes(4, 64, 64, 4, 2);
+    settings.extend([
+        ("rope.freq_base", Setting::Number(1e4)),
+        ("attention.key_length", Setting::Int(16)),
+        ("attention.value_length", Setting::Int(16)),
+        ("attention.sliding_window", Setting::Int(16)),
+        ("attn_logit_softcapping", Setting::Number(5.0)),
+        ("final_logit_softcapping", Setting::Number(8.0)),
+    ]);
+    agrees("gemma2", "gemma2", &all, settings);
+}
+
+#[test]
+fn olmo2_with_norms_behind() {
+    let all = renamed("olmo2", SANDWICH, |_| {});
+    agrees("olmo2", "olmo2", &all, sizes(3, 64, 80, 4, 2));
+}
+
+#[test]
+fn granite_with_its_factors() {
+    let all = renamed("granite", NORMS, |tensor| neighbours(tensor, 16));
+    let mut settings = sizes(3, 64, 80, 4, 2);
+    settings.extend([
+        ("vocab_size", Setting::Int(256)),
+        ("rope.dimension_count", Setting::Int(16)),
+        ("attention.scale", Setting::Number(0.2)),
+        ("embedding_scale", Setting::Number(3.0)),
+        ("residual_scale", Setting::Number(0.4)),
+        ("logit_scale", Setting::Number(0.5)),
+    ]);
+    agrees("granite", "granite", &all, settings);
+}
+
+#[test]
+fn cohere2_with_a_list_of_windows() {
+    let all = renamed("cohere2", &[], |_| {});
+    for pattern in [None, Some(Setting::Flags(vec![true, true, true, false]))] {
+        let mut settings = sizes(4, 64, 64, 4, 2);
+        settings.retain(|(key, _)| !key.contains("rms"));
+        settings.extend([
+            ("attention.layer_norm_epsilon", Setting::Number(1e-5)),
+            ("attention.sliding_window", Setting::Int(16)),
+            ("rope.dimension_count", Setting::Int(16)),
+            ("rope.scaling.type", Setting::Text("none")),
+            ("logit_scale", Setting::Number(2.0)),
+        ]);
+        settings.extend(pattern.map(|pattern| ("attention.sliding_window_pattern", pattern)));
+        agrees("cohere2", "cohere2", &all, settings);
+    }
+}
+
+#[test]
+fn glm4_with_neighbours_of_its_own() {
+    let names = [
+        ("post_self_attn_layernorm", "post_attention_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("post_mlp_layernorm", "post_ffw_norm"),
+    ];
+    let all = renamed("glm4", &names, |_| {});
+    let mut settings = sizes(3, 64, 80, 4, 2);
+    settings.extend([
+        ("rope.dimension_count", Setting::Int(8)),
+        ("attention.key_length", Setting::Int(16)),
+        ("attention.value_length", Setting::Int(16)),
+    ]);
+    agrees("glm4", "glm4", &all, settings);
+}
+
+#[test]
+fn smollm3_with_layers_that_do_not_rotate() {
+    let all = renamed("smollm3", NORMS, |tensor| neighbours(tensor, 16));
+    let mut settings = sizes(4, 64, 64, 4, 2);
+    settings.extend([("rope.freq_base", Setting::Number(2e6)), ("rope.dimension_count", Setting::Int(16))]);
+    agrees("smollm3", "smollm3", &all, settings);
 }
 
 #[test]
@@ -214,4 +218,6 @@ fn settings_and_architectures_that_are_not_known_are_named() {
     assert!(message.contains("`llama.block_count`"), "{message}");
     let message = refusal("llama", Vec::new());
     assert!(message.contains("`llama.block_count`: it is missing"), "{message}");
+    let message = refusal("llama", with("residual_scale", Setting::Number(0.5)));
+    assert!(message.contains("`residual_multiplier` = 0.5"), "{message}");
 }

@@ -17,7 +17,7 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         "max_position_embeddings": 32768,
         "num_key_value_heads": 4,
         "rms_norm_eps": 1e-6,
-        "rope_theta": 10000.0,
+        "rope_theta": 2_000_000.0,
         "tie_word_embeddings": true,
     }));
     let c = Decoder::read(&keys)?;

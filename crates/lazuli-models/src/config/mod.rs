@@ -7,7 +7,7 @@ mod keys;
 mod rope;
 
 pub use keys::Keys;
-pub use rope::rope;
+pub use rope::{long_rope_of_lists, rope};
 
 use lazuli_nn::{Activation, AttentionConfig, Bias};
 

@@ -61,6 +61,23 @@ fn scaling(keys: &Keys, decoder: &Decoder, outer: Option<usize>, rotated: usize)
     keys.finish(&format!("rope of type {kind}")).map(|()| scaling)
 }
 
+/// LongRoPE whose lists are tensors; `rope_attention_factor` and `original_max_position_embeddings` stand beside the
+/// other settings then.
+///
+/// # Errors
+/// If a setting is malformed or the original context is missing.
+pub fn long_rope_of_lists(
+    keys: &Keys,
+    decoder: &Decoder,
+    short: Vec<f32>,
+    long: Vec<f32>,
+) -> Result<LongRope> {
+    let original = keys.size("original_max_position_embeddings")?;
+    let default = LongRope::default_attention_factor(decoder.context as f32 / original as f32, original);
+    let attention_factor = keys.optional_positive("rope_attention_factor")?.unwrap_or(default);
+    Ok(LongRope { short, long, original_context: original, attention_factor })
+}
+
 fn llama3(keys: &Keys, factor: f32, original: Option<usize>) -> Result<RopeScaling> {
     let (low, high) = (keys.positive("low_freq_factor")?, keys.positive("high_freq_factor")?);
     if high <= low {

@@ -9,7 +9,7 @@ use lazuli_io::gguf::{Metadata, Value as Stored};
 use lazuli_nn::Yarn;
 use serde_json::{Map, Value, json};
 
-use super::Dialect;
+use super::{Dialect, families};
 use crate::{Error, Result};
 
 /// Settings that change nothing here: how the tensors came to be, and that a file was fine-tuned.
@@ -24,46 +24,42 @@ const PLAIN: &[(&str, &str)] = &[
     ("attention.head_count", "num_attention_heads"),
     ("attention.head_count_kv", "num_key_value_heads"),
     ("attention.key_length", "head_dim"),
-    ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
     ("attention.sliding_window", "sliding_window"),
     ("rope.freq_base", "rope_theta"),
     ("attn_logit_softcapping", "attn_logit_softcapping"),
     ("final_logit_softcapping", "final_logit_softcapping"),
+    ("attention.scale", "attention_multiplier"),
+    ("embedding_scale", "embedding_multiplier"),
+    ("residual_scale", "residual_multiplier"),
 ];
 
 /// Those of them that every file has.
-const REQUIRED: &[&str] = &[
-    "block_count",
-    "context_length",
-    "embedding_length",
-    "feed_forward_length",
-    "attention.head_count",
-    "attention.layer_norm_rms_epsilon",
-];
+const REQUIRED: &[&str] =
+    &["block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"];
 
 /// The keys of one architecture, and which of them have been read.
-struct Reader<'a> {
-    metadata: &'a Metadata,
+pub(super) struct Reader<'a> {
+    pub metadata: &'a Metadata,
     architecture: &'a str,
     read: RefCell<BTreeSet<String>>,
 }
 
 impl Reader<'_> {
-    fn key(&self, key: &str) -> String {
+    pub fn key(&self, key: &str) -> String {
         let full = format!("{}.{key}", self.architecture);
         self.read.borrow_mut().insert(full.clone());
         full
     }
 
-    fn error(&self, key: &str, what: impl Into<String>) -> Error {
+    pub fn error(&self, key: &str, what: impl Into<String>) -> Error {
         self.metadata.error(&self.key(key), what).into()
     }
 
-    fn size(&self, key: &str) -> Result<Option<usize>> {
+    pub fn size(&self, key: &str) -> Result<Option<usize>> {
         Ok(self.metadata.usize(&self.key(key))?)
     }
 
-    fn number(&self, key: &str) -> Result<Option<f32>> {
+    pub fn number(&self, key: &str) -> Result<Option<f32>> {
         Ok(self.metadata.f32(&self.key(key))?)
     }
 
@@ -111,6 +107,8 @@ pub fn config(metadata: &Metadata, dialect: &Dialect, checkpoint: &Checkpoint) -
     let mut config = Map::new();
     for (gguf, hugging_face) in PLAIN {
         match reader.plain(gguf)? {
+            // Some writers mean none by it.
+            Some(value) if *gguf == "attention.sliding_window" && value == 0 => {}
             Some(value) => drop(config.insert((*hugging_face).to_owned(), value)),
             None if REQUIRED.contains(gguf) => return Err(reader.error(gguf, "it is missing")),
             None => {}
@@ -121,24 +119,17 @@ pub fn config(metadata: &Metadata, dialect: &Dialect, checkpoint: &Checkpoint) -
     };
     set("model_type", json!(dialect.model_type));
     set("tie_word_embeddings", json!(checkpoint.tensor("output.weight").is_none()));
-    if dialect.architecture == "llama" {
-        // Biases are not announced: they are there or not.
-        set("attention_bias", json!(checkpoint.tensor("blk.0.attn_q.bias").is_some()));
-        set("mlp_bias", json!(checkpoint.tensor("blk.0.ffn_up.bias").is_some()));
-    }
     if let Some(table) = checkpoint.tensor("token_embd.weight") {
         set("vocab_size", json!(table.shape.first()));
     }
-    if let Some(scaling) = rope_scaling(&reader)? {
+    if let Some(scaling) = rope_scaling(&reader, dialect)? {
         set("rope_scaling", scaling);
     }
     if let Some(theta) = reader.number("rope.freq_base_swa")? {
         set("rope_local_base_freq", json!(theta));
     }
     head_dims(&reader, &mut config)?;
-    if dialect.architecture == "gemma3" {
-        gemma3(&reader, &mut config)?;
-    }
+    families::complete(dialect, &reader, checkpoint, &mut config)?;
     reader.finish()?;
     Ok(config)
 }
@@ -163,7 +154,11 @@ fn head_dims(reader: &Reader<'_>, config: &mut Map<String, Value>) -> Result<()>
     Ok(())
 }
 
-fn rope_scaling(reader: &Reader<'_>) -> Result<Option<Value>> {
+fn rope_scaling(reader: &Reader<'_>, dialect: &Dialect) -> Result<Option<Value>> {
+    if dialect.architecture == "phi3" {
+        // Its factors are tensors; `families` has the rest.
+        return Ok(None);
+    }
     let key = reader.key("rope.scaling.type");
     let kind = reader.metadata.str(&key)?;
     // Before there was a type, a lone factor meant the linear one.
@@ -189,17 +184,4 @@ fn rope_scaling(reader: &Reader<'_>) -> Result<Option<Value>> {
         scaling["attention_factor"] = json!(share * Yarn::default_attention_factor(factor));
     }
     Ok(Some(scaling))
-}
-
-/// What Gemma 3 files leave to the program that runs them.
-fn gemma3(reader: &Reader<'_>, config: &mut Map<String, Value>) -> Result<()> {
-    let size = |key: &str| config.get(key).and_then(Value::as_u64).unwrap_or(0);
-    // The 27B model alone scales queries by its hidden size per head; it is known by its depth.
-    let is_27b = size("num_hidden_layers") == 62;
-    let scalar =
-        if is_27b { size("hidden_size") / size("num_attention_heads").max(1) } else { size("head_dim") };
-    let pattern = reader.size("attention.sliding_window_pattern")?.unwrap_or(6);
-    config.insert("query_pre_attn_scalar".to_owned(), json!(scalar));
-    config.insert("sliding_window_pattern".to_owned(), json!(pattern));
-    Ok(())
 }

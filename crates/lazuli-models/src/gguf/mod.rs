@@ -1,7 +1,9 @@
 //! GGUF files in the words of Hugging Face: settings, tensor names, and what the writers of such files changed.
 //!
-//! `names` translates tensors, `metadata` translates settings. Architectures see only the translation.
+//! `names` translates tensors, `metadata` translates settings, `families` adds what the files of one architecture
+//! leave to the program that runs them. Architectures see only the translation.
 
+mod families;
 mod metadata;
 mod names;
 
@@ -12,6 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::source::{Conventions, NormWeights};
 use crate::{Error, Result, registry};
+
+use names::{FUSED_ATTENTION, FUSED_MLP, NORMS_BEFORE, NORMS_BEFORE_AND_AFTER, NORMS_OF_GLM};
 
 pub use names::translate as tensor_name;
 
@@ -24,30 +28,41 @@ pub struct Dialect {
     pub model_type: &'static str,
     /// What differs from the tensors in Hugging Face checkpoints.
     pub conventions: Conventions,
-    /// Names of norms before and after the two halves of a layer.
-    pub norms: names::LayerNorms,
+    /// Names of tensors that not all architectures have, or that mean something else here.
+    pub names: &'static [names::Names],
+}
+
+/// Tensors as Hugging Face checkpoints have them.
+const AS_PUBLISHED: Conventions = Conventions { rope: RopeStyle::Halves, norms: NormWeights::AsPublished };
+
+/// Rows of query and key weights are reordered so that pairs are neighbours.
+const REORDERED: Conventions = Conventions { rope: RopeStyle::Interleaved, norms: NormWeights::AsPublished };
+
+/// The weights of norms have the one added that the model's own code adds.
+const OFFSET_INCLUDED: Conventions =
+    Conventions { rope: RopeStyle::Halves, norms: NormWeights::OffsetIncluded };
+
+const fn dialect(
+    architecture: &'static str,
+    model_type: &'static str,
+    conventions: Conventions,
+    names: &'static [names::Names],
+) -> Dialect {
+    Dialect { architecture, model_type, conventions, names }
 }
 
 const DIALECTS: &[Dialect] = &[
-    Dialect {
-        architecture: "llama",
-        model_type: "llama",
-        // Rows of query and key weights are reordered so that pairs are neighbours.
-        conventions: Conventions { rope: RopeStyle::Interleaved, norms: NormWeights::AsPublished },
-        norms: names::LayerNorms::Before,
-    },
-    Dialect {
-        architecture: "qwen2",
-        model_type: "qwen2",
-        conventions: Conventions { rope: RopeStyle::Halves, norms: NormWeights::AsPublished },
-        norms: names::LayerNorms::Before,
-    },
-    Dialect {
-        architecture: "gemma3",
-        model_type: "gemma3_text",
-        conventions: Conventions { rope: RopeStyle::Halves, norms: NormWeights::OffsetIncluded },
-        norms: names::LayerNorms::BeforeAndAfter,
-    },
+    dialect("cohere2", "cohere2", AS_PUBLISHED, &[]),
+    dialect("gemma2", "gemma2", OFFSET_INCLUDED, &[NORMS_BEFORE_AND_AFTER]),
+    dialect("gemma3", "gemma3_text", OFFSET_INCLUDED, &[NORMS_BEFORE_AND_AFTER]),
+    dialect("glm4", "glm4", AS_PUBLISHED, &[NORMS_OF_GLM, FUSED_MLP]),
+    dialect("granite", "granite", REORDERED, &[NORMS_BEFORE]),
+    dialect("llama", "llama", REORDERED, &[NORMS_BEFORE]),
+    dialect("olmo2", "olmo2", AS_PUBLISHED, &[NORMS_BEFORE_AND_AFTER]),
+    dialect("phi3", "phi3", AS_PUBLISHED, &[NORMS_BEFORE, FUSED_ATTENTION, FUSED_MLP]),
+    dialect("qwen2", "qwen2", AS_PUBLISHED, &[NORMS_BEFORE]),
+    dialect("qwen3", "qwen3", AS_PUBLISHED, &[NORMS_BEFORE]),
+    dialect("smollm3", "smollm3", REORDERED, &[NORMS_BEFORE]),
 ];
 
 /// The architecture that `metadata` names, and its settings as a `config.json` would have them.

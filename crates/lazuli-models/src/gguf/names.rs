@@ -2,20 +2,16 @@
 
 use super::Dialect;
 
-/// Where the norms of a layer stand, which decides what `ffn_norm` means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayerNorms {
-    /// One before attention and one before the feed-forward part.
-    Before,
-    /// One before and one after each (Gemma 2 and later).
-    BeforeAndAfter,
-}
+/// Names behind `blk.N.` and those behind `model.layers.N.`.
+pub type Names = &'static [(&'static str, &'static str)];
 
 const GLOBAL: &[(&str, &str)] = &[
     ("token_embd", "model.embed_tokens"),
     ("output_norm", "model.norm"),
     ("output", "lm_head"),
     ("rope_freqs", "model.rope_factors"),
+    ("rope_factors_short", "model.rope_factors_short"),
+    ("rope_factors_long", "model.rope_factors_long"),
 ];
 
 const LAYER: &[(&str, &str)] = &[
@@ -31,13 +27,28 @@ const LAYER: &[(&str, &str)] = &[
     ("ffn_down", "mlp.down_proj"),
 ];
 
-const NORMS_BEFORE: &[(&str, &str)] = &[("ffn_norm", "post_attention_layernorm")];
+/// One norm before attention and one before the feed-forward part.
+pub const NORMS_BEFORE: Names = &[("ffn_norm", "post_attention_layernorm")];
 
-const NORMS_BEFORE_AND_AFTER: &[(&str, &str)] = &[
+/// One before and one after each (Gemma 2 and later), or after each alone (OLMo 2).
+pub const NORMS_BEFORE_AND_AFTER: Names = &[
     ("post_attention_norm", "post_attention_layernorm"),
     ("ffn_norm", "pre_feedforward_layernorm"),
     ("post_ffw_norm", "post_feedforward_layernorm"),
 ];
+
+/// The same in the words of GLM-4.
+pub const NORMS_OF_GLM: Names = &[
+    ("post_attention_norm", "post_self_attn_layernorm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("post_ffw_norm", "post_mlp_layernorm"),
+];
+
+/// Projections to queries, keys and values in one tensor.
+pub const FUSED_ATTENTION: Names = &[("attn_qkv", "self_attn.qkv_proj")];
+
+/// The gate and what it gates in one tensor.
+pub const FUSED_MLP: Names = &[("ffn_up", "mlp.gate_up_proj")];
 
 /// The Hugging Face name of the tensor `name`; names without a translation stay (and are refused as unused).
 pub fn translate(dialect: &Dialect, name: &str) -> String {
@@ -53,11 +64,8 @@ fn try_translate(dialect: &Dialect, name: &str) -> Option<String> {
         return Some(format!("{found}.{kind}"));
     }
     let (number, part) = stem.strip_prefix("blk.")?.split_once('.')?;
-    let norms = match dialect.norms {
-        LayerNorms::Before => NORMS_BEFORE,
-        LayerNorms::BeforeAndAfter => NORMS_BEFORE_AND_AFTER,
-    };
-    let found = lookup(LAYER, part).or_else(|| lookup(norms, part))?;
+    let own = dialect.names.iter().find_map(|names| lookup(names, part));
+    let found = own.or_else(|| lookup(LAYER, part))?;
     Some(format!("model.layers.{number}.{found}.{kind}"))
 }
 
@@ -88,5 +96,7 @@ mod tests {
             assert_eq!(translate(dialect("llama"), gguf), llama);
             assert_eq!(translate(dialect("gemma3"), gguf), gemma);
         }
+        let fused = translate(dialect("phi3"), "blk.3.ffn_up.weight");
+        assert_eq!(fused, "model.layers.3.mlp.gate_up_proj.weight");
     }
 }
