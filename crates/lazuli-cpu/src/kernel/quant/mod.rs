@@ -213,7 +213,7 @@ impl QuantMatmul {
         } else {
             (m * self.n * self.k, PREFILL_UNIT_MACS)
         };
-        let units = work.div_ceil(most * self.threads).max(1) * self.threads;
+        let units = work.div_ceil(most * self.threads).max(2) * self.threads;
         self.n.div_ceil(units).next_multiple_of(step).max(step)
     }
 
