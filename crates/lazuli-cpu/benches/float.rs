@@ -202,6 +202,7 @@ impl Bench {
                 kv_heads,
                 dim,
                 v_dim,
+                v_stride: v_dim,
                 pages,
                 page_size,
                 sequences: 1,

@@ -13,7 +13,9 @@ mod head;
 mod kv;
 mod layer;
 mod linear;
+mod mla;
 mod mlp;
+mod moe;
 mod norm;
 mod rope;
 mod weights;
@@ -26,10 +28,15 @@ pub use head::Head;
 pub use kv::{KvPool, KvSpec, LayerKv, PAGE_SIZE, SequencePages};
 pub use layer::{PreNormLayer, SandwichLayer};
 pub use linear::{Bias, Linear};
+pub use mla::{Mla, MlaConfig};
 pub use mlp::GatedMlp;
+pub use moe::{
+    Chosen, ExpertActivation, ExpertNames, Experts, FeedForward, Groups, Moe, Router, RouterConfig, Score,
+    SharedExperts,
+};
 pub use norm::{LayerNorm, Norm, RmsNorm};
 pub use rope::{LongRope, Rope, RopeConfig, RopeScaling, RopeTables, Yarn, YarnRamp};
 pub use weights::Weights;
 
 // What the settings of these layers are written with.
-pub use lazuli_core::fused::{Activation, RopeStyle};
+pub use lazuli_core::fused::{Activation, GroupRank, RopeStyle};

@@ -73,6 +73,23 @@ impl Weights {
         Ok(Some(array.clone()))
     }
 
+    /// The arrays `<number>.<name>` below this place, for all numbers below `count`, as one array with a leading axis.
+    /// Each stays where it lies; see [`Array::stack`].
+    ///
+    /// # Errors
+    /// As for [`Weights::get`], and if they differ in type.
+    pub fn stacked(&self, count: usize, name: &str, shape: impl Into<Shape>) -> Result<Array> {
+        let shape = shape.into();
+        let member = |index: usize| self.at(index).get(name, shape.clone());
+        let members = (0..count).map(member).collect::<Result<Vec<_>>>()?;
+        Ok(Array::stack(&members)?)
+    }
+
+    /// Whether there is an array `name` of a float type below this place. Asking does not count as using it.
+    pub fn float(&self, name: &str) -> bool {
+        self.store.arrays.get(&self.full(name)).is_some_and(|array| array.dtype().is_float())
+    }
+
     /// Whether there is an array `name` below this place. Asking does not count as using it.
     pub fn contains(&self, name: &str) -> bool {
         self.store.arrays.contains_key(&self.full(name))

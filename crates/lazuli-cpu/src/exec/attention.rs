@@ -2,7 +2,7 @@
 
 use lazuli_core::DType;
 use lazuli_core::fused::PagedAttention;
-use lazuli_core::plan::Step;
+use lazuli_core::plan::{Operand, Step};
 
 use super::compile::{Stage, Wave, element};
 use super::task::{AttentionTask, Kernel, Loc};
@@ -12,12 +12,14 @@ impl Wave<'_> {
     /// Binds attention; `step`'s inputs are those of [`PagedAttention`].
     pub fn attention(&mut self, op: &PagedAttention, step: &Step) {
         let (q, keys, values, table) = (&step.inputs[0], &step.inputs[1], &step.inputs[2], &step.inputs[3]);
+        let (values_at, v_stride) = self.rows_of_pages(values);
         let shape = Shape {
             tokens: q.shape[0],
             heads: q.shape[1],
             kv_heads: keys.shape[1],
             dim: q.shape[2],
             v_dim: values.shape[3],
+            v_stride,
             pages: keys.shape[0],
             page_size: keys.shape[2],
             sequences: table.shape[0],
@@ -29,7 +31,7 @@ impl Wave<'_> {
         };
         let kernel = Attention::new(self.machine.level, shape);
         let (q_at, q_stride) = self.rows_of_heads(q, DType::F32);
-        let mut inputs = vec![q_at, self.dense(keys), self.dense(values)];
+        let mut inputs = vec![q_at, self.dense(keys), values_at];
         inputs.extend(step.inputs[3..6].iter().map(|operand| self.dense(operand)));
         inputs.extend(step.inputs.get(6).map(|sinks| self.dense_f32(sinks)));
         let shared_bytes = kernel.shared_scratch_bytes();
@@ -41,5 +43,13 @@ impl Wave<'_> {
         if shared_bytes > 0 {
             self.push_units(Stage::Join, Kernel::Join(task()), &inputs, output, 1);
         }
+    }
+
+    /// A pool whose rows may be parts of longer ones, and the elements from one to the next.
+    fn rows_of_pages(&mut self, pool: &Operand) -> (Loc, usize) {
+        let &[_, heads, page_size, dim] = &pool.shape[..] else { return (self.dense(pool), 0) };
+        let stride = pool.layout.strides[2];
+        let even = pool.layout.strides[..] == [heads * page_size * stride, page_size * stride, stride, 1];
+        if even { (Loc::of(pool), stride) } else { (self.dense(pool), dim) }
     }
 }

@@ -43,6 +43,8 @@ pub struct Shape {
     pub dim: usize,
     /// Elements of a value.
     pub v_dim: usize,
+    /// Elements from one value of a page to the next: `v_dim`, or more where values are parts of longer rows.
+    pub v_stride: usize,
     /// Pages of the pool.
     pub pages: usize,
     /// Positions in a page.
@@ -70,7 +72,7 @@ pub struct Arrays {
     pub q_stride: usize,
     /// Keys `[pages, kv_heads, page_size, dim]`.
     pub keys: *const u8,
-    /// Values `[pages, kv_heads, page_size, v_dim]`.
+    /// Values `[pages, kv_heads, page_size, v_dim]`, rows `v_stride` apart; perhaps the first parts of the keys.
     pub values: *const u8,
     /// One logit for each head that only the denominator sees, f32 `[heads]`; null for none.
     pub sinks: *const f32,

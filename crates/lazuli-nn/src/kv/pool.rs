@@ -77,6 +77,14 @@ impl KvPool {
         (pool.keys.clone(), pool.values.clone())
     }
 
+    /// As [`KvPool::write`] for a layer without values of its own: they are a part of the keys.
+    #[track_caller]
+    pub fn write_keys(&mut self, layer: usize, keys: &Array, slots: &Array) -> Array {
+        let pool = &mut self.layers[layer];
+        pool.keys = pool.keys.clone().kv_write(keys, slots);
+        pool.keys.clone()
+    }
+
     /// The arrays with writes that have not been evaluated: evaluate them together with a pass's logits.
     pub fn pending(&self) -> Vec<&Array> {
         self.layers.iter().flat_map(|l| [&l.keys, &l.values]).filter(|a| !a.is_evaluated()).collect()

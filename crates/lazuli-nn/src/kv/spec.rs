@@ -11,7 +11,7 @@ pub struct LayerKv {
     pub heads: usize,
     /// Length of a head's key.
     pub key_dim: usize,
-    /// Length of a head's value.
+    /// Length of a head's value; 0 where values are a part of the keys.
     pub value_dim: usize,
 }
 

@@ -53,12 +53,22 @@ struct Attention {
     op: PagedAttention,
     pool: DType,
     sinks: bool,
+    /// Elements of a value, which are the first of the key; `None` for values of their own.
+    prefix: Option<usize>,
 }
 
 fn attention(table: &mut Table) {
     let plain = PagedAttention { scale: 0.2.into(), window: None, softcap: None, sinks: false };
-    let base =
-        Attention { heads: 4, kv_heads: 2, dim: 16, page: 4, op: plain, pool: DType::F32, sinks: false };
+    let base = Attention {
+        heads: 4,
+        kv_heads: 2,
+        dim: 16,
+        page: 4,
+        op: plain,
+        pool: DType::F32,
+        sinks: false,
+        prefix: None,
+    };
     let mut add = |name: &str, case: Attention| {
         for pool in [DType::F32, DType::F16] {
             let case = Attention { pool, ..case };
@@ -79,6 +89,7 @@ fn attention(table: &mut Table) {
     add("window", Attention { op: PagedAttention { window: Some(5), ..plain }, ..base });
     add("softcap", Attention { op: PagedAttention { softcap: Some(2.0.into()), ..plain }, ..base });
     add("sinks", Attention { sinks: true, ..base });
+    add("latents", Attention { heads: 20, kv_heads: 1, dim: 40, prefix: Some(24), ..base });
 }
 
 impl Attention {
@@ -96,6 +107,7 @@ impl Attention {
         let pool = [pages, self.kv_heads, self.page, self.dim];
         let q = r.floats([tokens, self.heads, self.dim], DType::F32);
         let (keys, values) = (r.floats(pool, self.pool), r.floats(pool, self.pool));
+        let values = self.prefix.map_or(values, |dim| keys.slice(-1, 0..dim));
         let sinks = self.sinks.then(|| r.floats([self.heads], DType::F32));
         let (sequence, position) = (Array::from_vec(sequence, [tokens]), Array::from_vec(position, [tokens]));
         let pages = Pages {

@@ -22,7 +22,7 @@ impl Job<'_> {
         let page = self.schedule.batch.page_table[sequence * shape.pages_per_sequence + page] as usize;
         let (base, dim) = match pool {
             Pool::Keys => (self.arrays.keys, shape.dim),
-            Pool::Values => (self.arrays.values, shape.v_dim),
+            Pool::Values => (self.arrays.values, shape.v_stride),
         };
         let at = ((page * shape.kv_heads + self.tile.kv_head) * shape.page_size + row) * dim;
         // SAFETY: the schedule checked the pages of all positions that the tile sees.
@@ -46,9 +46,11 @@ impl Job<'_> {
     #[inline(always)]
     unsafe fn load_as<S: Simd, E: Float>(&self, s: S, pool: Pool, start: usize, count: usize) {
         let shape = &self.attention.shape;
-        let (dim, padded, row_len, to) = match pool {
-            Pool::Keys => (shape.dim, self.layout.k_len, self.layout.k_row, self.layout.keys),
-            Pool::Values => (shape.v_dim, self.layout.v_len, self.layout.v_row, self.layout.values),
+        let (dim, stride, padded, row_len, to) = match pool {
+            Pool::Keys => (shape.dim, shape.dim, self.layout.k_len, self.layout.k_row, self.layout.keys),
+            Pool::Values => {
+                (shape.v_dim, shape.v_stride, self.layout.v_len, self.layout.v_row, self.layout.values)
+            }
         };
         let mut done = 0;
         while done < count {
@@ -58,7 +60,7 @@ impl Job<'_> {
                 let rows = left.min(count - done);
                 let (from, to) = (from.cast::<E::Bits>(), self.at(to + done * row_len));
                 for row in 0..rows {
-                    convert::<S, E>(s, from.add(row * dim), to.add(row * row_len), dim, padded);
+                    convert::<S, E>(s, from.add(row * stride), to.add(row * row_len), dim, padded);
                 }
                 done += rows;
             }
@@ -93,7 +95,10 @@ impl<'a> Ahead<'a> {
             return;
         }
         let shape = &self.job.attention.shape;
-        let dim = if self.pool == Pool::Keys { shape.dim } else { shape.v_dim };
+        let (dim, stride) = match self.pool {
+            Pool::Keys => (shape.dim, shape.dim),
+            Pool::Values => (shape.v_dim, shape.v_stride),
+        };
         if self.left == 0 {
             // SAFETY: the position is one of the tile's.
             (self.row, self.left) = unsafe { self.job.pool_row(self.pool, self.position) };
@@ -102,7 +107,7 @@ impl<'a> Ahead<'a> {
         for line in (0..bytes).step_by(64) {
             s.prefetch(self.row.wrapping_add(line));
         }
-        self.row = self.row.wrapping_add(bytes);
+        self.row = self.row.wrapping_add(stride * shape.kv.size());
         self.left -= 1;
         self.position += 1;
     }

@@ -62,6 +62,7 @@ impl Case {
             kv_heads,
             dim,
             v_dim,
+            v_stride: v_dim,
             pages,
             page_size,
             sequences,
