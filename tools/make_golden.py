@@ -47,6 +47,34 @@ LONG_ROPE = dict(
     long_factor=[1.0 + 0.5 * i for i in range(6)],
 )
 
+# Stands for a setting that is null; a row's own None takes a default away.
+Null = "null"
+
+DEEPSEEK_V2 = dict(
+    config="DeepseekV2Config",
+    num_key_value_heads=4,
+    kv_lora_rank=16,
+    qk_nope_head_dim=16,
+    qk_rope_head_dim=8,
+    v_head_dim=12,
+    n_routed_experts=8,
+    num_experts_per_tok=3,
+    n_shared_experts=2,
+    moe_intermediate_size=16,
+    first_k_dense_replace=1,
+    rope_theta=10000.0,
+    rope_scaling=dict(
+        rope_type="yarn",
+        factor=8.0,
+        beta_fast=32,
+        beta_slow=1,
+        mscale=0.7,
+        mscale_all_dim=0.9,
+        original_max_position_embeddings=32,
+    ),
+    old=True,
+)
+
 ARCHITECTURES = {
     "gemma2": dict(
         config="Gemma2Config",
@@ -105,6 +133,43 @@ ARCHITECTURES = {
         rope_scaling=LONG_ROPE,
         tie_word_embeddings=True,
     ),
+    # A shared expert with a gate, and a first layer without experts.
+    "qwen2-moe": dict(
+        config="Qwen2MoeConfig",
+        num_experts=6,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=32,
+        mlp_only_layers=[0],
+        old=True,
+    ),
+    "olmoe": dict(
+        config="OlmoeConfig", num_experts=8, num_experts_per_tok=3, intermediate_size=16, old=True
+    ),
+    "glm4-moe": dict(
+        config="Glm4MoeConfig",
+        head_dim=16,
+        attention_bias=True,
+        use_qk_norm=True,
+        n_routed_experts=8,
+        num_experts_per_tok=3,
+        n_shared_experts=1,
+        moe_intermediate_size=16,
+        first_k_dense_replace=1,
+        routed_scaling_factor=1.5,
+    ),
+    # Queries straight from the input and no groups, as V2-Lite has them; YaRN as V2's files write it.
+    "deepseek-v2-lite": dict(
+        DEEPSEEK_V2, q_lora_rank=Null, topk_method="greedy", routed_scaling_factor=1.0
+    ),
+    "deepseek-v2": dict(
+        DEEPSEEK_V2,
+        q_lora_rank=24,
+        topk_method="group_limited_greedy",
+        n_group=4,
+        topk_group=2,
+        routed_scaling_factor=4.0,
+    ),
     "mistral-window": dict(config="MistralConfig", num_hidden_layers=2, sliding_window=16, old=True),
 }
 
@@ -137,6 +202,7 @@ def greedy(model, prompt):
 
 def build(row):
     row = {key: value for key, value in dict(SIZES, **row).items() if value is not None}
+    row = {key: None if value is Null else value for key, value in row.items()}
     kind, old = getattr(transformers, row.pop("config")), row.pop("old", False)
     config = kind(**row)
     model = transformers.AutoModelForCausalLM.from_config(config).eval().float()

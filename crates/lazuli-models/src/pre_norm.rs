@@ -3,10 +3,11 @@
 
 use lazuli_core::Array;
 use lazuli_nn::{
-    Attention, AttentionConfig, BatchArrays, Embedding, GatedMlp, Head, KvPool, PreNormLayer, Rope, Weights,
+    Attention, AttentionConfig, BatchArrays, Embedding, FeedForward, GatedMlp, Head, KvPool, PreNormLayer,
+    Rope, Weights,
 };
 
-use crate::config::Decoder;
+use crate::config::{Decoder, Sparse};
 use crate::parts::Parts;
 use crate::source::Source;
 use crate::{CausalLm, Result, Spec};
@@ -46,6 +47,33 @@ impl PreNorm {
         attention: impl Fn(usize) -> AttentionConfig,
         mlp: impl Fn(&Weights) -> lazuli_nn::Result<GatedMlp>,
     ) -> Result<Box<dyn CausalLm>> {
+        let model =
+            Self::new(architecture, source, c, rope, attention, |w, _| Ok(mlp(&w.at("mlp"))?.into()))?;
+        Ok(Box::new(model))
+    }
+
+    /// The same where `sparse` says how many of how many experts a token uses, and `feed_forward` loads the second
+    /// half of a layer, whose weights and index it is given.
+    pub fn load_sparse(
+        architecture: &str,
+        (source, c, sparse): (&Source, &Decoder, Sparse),
+        rope: Rope,
+        attention: impl Fn(usize) -> AttentionConfig,
+        feed_forward: impl Fn(&Weights, usize) -> lazuli_nn::Result<FeedForward>,
+    ) -> Result<Box<dyn CausalLm>> {
+        let mut model = Self::new(architecture, source, c, rope, attention, feed_forward)?;
+        model.spec = model.spec.with_experts(sparse, &source.weights);
+        Ok(Box::new(model))
+    }
+
+    fn new(
+        architecture: &str,
+        source: &Source,
+        c: &Decoder,
+        rope: Rope,
+        attention: impl Fn(usize) -> AttentionConfig,
+        feed_forward: impl Fn(&Weights, usize) -> lazuli_nn::Result<FeedForward>,
+    ) -> Result<Self> {
         let parts = Parts::new(source, c);
         let embedding = parts.embedding(1.0)?;
         let layers = parts.layers(|w, index| {
@@ -53,11 +81,11 @@ impl PreNorm {
                 attention_norm: parts.norm(&w, "input_layernorm")?,
                 attention: Attention::load(&w.at("self_attn"), attention(index))?,
                 mlp_norm: parts.norm(&w, "post_attention_layernorm")?,
-                mlp: mlp(&w.at("mlp"))?,
+                mlp: feed_forward(&w, index)?,
             })
         })?;
         let head = parts.head(&embedding, parts.norm(&parts.weights, "norm")?, None)?;
         let spec = parts.spec(architecture, c.attention().kv());
-        Ok(Box::new(Self { spec, embedding, rope, layers, head }))
+        Ok(Self { spec, embedding, rope, layers, head })
     }
 }

@@ -24,17 +24,25 @@ type Loader = fn(&Source) -> Result<Box<dyn CausalLm>>;
 /// Architectures by the names that `model_type` has for them.
 const LOADERS: &[(&str, Loader)] = &[
     ("cohere2", arch::cohere2::load),
+    ("deepseek_v2", arch::deepseek_v2::load),
+    ("deepseek_v3", arch::deepseek_v3::load),
     ("gemma2", arch::gemma2::load),
     ("gemma3", arch::gemma3::load),
     ("gemma3_text", arch::gemma3::load),
     ("glm4", arch::glm4::load),
+    ("glm4_moe", arch::glm4_moe::load),
+    ("gpt_oss", arch::gpt_oss::load),
     ("granite", arch::granite::load),
     ("llama", arch::llama::load),
     ("mistral", arch::mistral::load),
+    ("mixtral", arch::mixtral::load),
     ("olmo2", arch::olmo2::load),
+    ("olmoe", arch::olmoe::load),
     ("phi3", arch::phi3::load),
     ("qwen2", arch::qwen2::load),
+    ("qwen2_moe", arch::qwen2_moe::load),
     ("qwen3", arch::qwen3::load),
+    ("qwen3_moe", arch::qwen3_moe::load),
     ("smollm3", arch::smollm3::load),
 ];
 
@@ -77,11 +85,22 @@ fn load_source(source: Source) -> Result<Box<dyn CausalLm>> {
 /// Tensors of old checkpoints that newer code computes by itself: they may be there and are not read.
 const HARMLESS_TENSORS: &[&str] = &["rotary_emb.inv_freq", "attn_rot_embd.weight"];
 
+/// Names of the layers behind the last, which guess further tokens (DeepSeek's multi-token prediction) and are not
+/// part of the model proper.
+fn extra_layers(source: &Source) -> Vec<String> {
+    let number = |key: &str| source.config.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let (layers, extra) = (number("num_hidden_layers"), number("num_nextn_predict_layers").min(16));
+    (layers..layers + extra).map(|layer| format!("model.layers.{layer}.")).collect()
+}
+
 fn refuse_unused(architecture: &str, source: &Source) -> Result<()> {
     let tied = source.config.get("tie_word_embeddings").and_then(Value::as_bool) != Some(false);
+    let extra = extra_layers(source);
     let harmless = |name: &String| {
         // A tied model's file may hold its table twice; the settings decide.
-        HARMLESS_TENSORS.iter().any(|end| name.ends_with(end)) || (tied && name == "lm_head.weight")
+        HARMLESS_TENSORS.iter().any(|end| name.ends_with(end))
+            || (tied && name == "lm_head.weight")
+            || extra.iter().any(|prefix| name.starts_with(prefix))
     };
     let mut unused = source.weights.unused();
     unused.extend(source.others.iter().cloned());

@@ -3,7 +3,7 @@
 use lazuli_core::DType;
 use lazuli_nn::{KvSpec, LayerKv, Weights};
 
-use crate::config::{Decoder, HeadWeight};
+use crate::config::{Decoder, HeadWeight, Sparse};
 
 /// A model in numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,8 @@ pub struct Spec {
     /// Bytes of weights that a decode step of one sequence reads: all of them, but only a row of an embedding
     /// that is not the projection to logits too.
     pub decode_bytes: usize,
+    /// Experts of a sparse layer and how many of them a token uses; `None` if there are none.
+    pub experts: Option<(usize, usize)>,
 }
 
 impl Spec {
@@ -57,7 +59,18 @@ impl Spec {
             parameters: used.iter().map(|(_, array)| array.shape().elements()).sum(),
             weight_bytes,
             decode_bytes: weight_bytes - unread + row_bytes,
+            experts: None,
         }
+    }
+
+    /// The same of a model with experts: a decode step reads those that its token uses.
+    pub(crate) fn with_experts(self, sparse: Sparse, weights: &Weights) -> Self {
+        let of_experts = |name: &str| name.contains(".experts.") || name.contains(".switch_mlp.");
+        let used = weights.used();
+        let all: usize = used.iter().filter(|(n, _)| of_experts(n)).map(|(_, array)| array.bytes()).sum();
+        let read = all / sparse.experts * sparse.chosen;
+        let decode_bytes = self.decode_bytes - all + read;
+        Self { decode_bytes, experts: Some((sparse.experts, sparse.chosen)), ..self }
     }
 
     /// Bytes that one token of context takes in the pool, stored as `dtype` (a float type).

@@ -49,4 +49,24 @@ goldens! {
     cohere2 => "cohere2",
     glm4 => "glm4",
     smollm3 => "smollm3",
+    mixtral => "mixtral",
+    qwen3_moe => "qwen3-moe",
+    mlx_qwen3_moe => "mlx-qwen3-moe-q5",
+    gpt_oss => "gpt-oss",
+    deepseek_v3 => "deepseek-v3",
+    mlx_deepseek_v3 => "mlx-deepseek-v3-q4",
+}
+
+mod deepseek_v3_fp8 {
+    use super::*;
+
+    #[test]
+    fn logits() {
+        logits_agree("deepseek-v3-fp8", &Runtime::reference(), TOLERANCE);
+    }
+
+    #[test]
+    fn ragged() {
+        ragged_batches_agree("deepseek-v3-fp8", &Runtime::reference(), 1e-5);
+    }
 }

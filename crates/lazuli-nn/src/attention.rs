@@ -32,6 +32,17 @@ pub struct AttentionConfig {
     pub window: Option<u32>,
     /// Bound of the scores (Gemma 2).
     pub softcap: Option<f32>,
+    /// Whether each head has one more logit, of a key that nobody has.
+    pub sinks: Sinks,
+}
+
+/// Whether attention may look away (GPT-OSS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sinks {
+    /// Its weights add up to one.
+    Without,
+    /// A part of them goes to nothing: `sinks` `[heads]` are logits beside those of the keys.
+    With,
 }
 
 /// Whether queries and keys are normalised, and over what.
@@ -88,6 +99,7 @@ impl AttentionConfig {
             rotation: Rotation::Rotated,
             window: None,
             softcap: None,
+            sinks: Sinks::Without,
         }
     }
 
@@ -105,11 +117,13 @@ pub struct Attention {
     v: Linear,
     output: Linear,
     norms: Option<(RmsNorm, RmsNorm)>,
+    sinks: Option<Array>,
     config: AttentionConfig,
 }
 
 impl Attention {
-    /// Reads `q_proj`, `k_proj` and `v_proj` (or `qkv_proj`), `o_proj` and, if configured, `q_norm` and `k_norm`.
+    /// Reads `q_proj`, `k_proj` and `v_proj` (or `qkv_proj`), `o_proj` and, if configured, `q_norm`, `k_norm` and
+    /// `sinks`.
     ///
     /// # Errors
     /// If one of them is missing or has another shape.
@@ -137,8 +151,12 @@ impl Attention {
                 Some((norm("q_norm", queries, eps, 0.0)?, norm("k_norm", keys, eps, 0.0)?))
             }
         };
+        let sinks = match c.sinks {
+            Sinks::Without => None,
+            Sinks::With => Some(weights.get("sinks", [c.heads])?),
+        };
         let output = Linear::load(&weights.at("o_proj"), c.hidden, queries, c.output_bias)?;
-        Ok(Self { q, k, v, output, norms, config })
+        Ok(Self { q, k, v, output, norms, sinks, config })
     }
 
     /// `[tokens, hidden]` to f32 `[tokens, hidden]`. The tokens' keys and values are written into `layer` of
@@ -182,9 +200,9 @@ impl Attention {
             scale: c.scale.into(),
             window: c.window,
             softcap: c.softcap.map(Into::into),
-            sinks: false,
+            sinks: self.sinks.is_some(),
         };
-        let heads = q.paged_attention(&pages, None, op); // [tokens, heads, head_dim]
+        let heads = q.paged_attention(&pages, self.sinks.as_ref(), op); // [tokens, heads, head_dim]
         self.output.forward(&heads.reshape([tokens, c.heads * c.head_dim]))
     }
 }

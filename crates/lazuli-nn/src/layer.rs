@@ -2,7 +2,7 @@
 
 use lazuli_core::Array;
 
-use crate::{Attention, BatchArrays, GatedMlp, KvPool, RmsNorm, RopeTables};
+use crate::{Attention, BatchArrays, FeedForward, GatedMlp, KvPool, RmsNorm, RopeTables};
 
 /// Norms before each half, as in Llama: `x + attention(norm(x))`, then `x + mlp(norm(x))`.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub struct PreNormLayer {
     /// Before the feed-forward part.
     pub mlp_norm: RmsNorm,
     /// The second half.
-    pub mlp: GatedMlp,
+    pub mlp: FeedForward,
 }
 
 impl PreNormLayer {

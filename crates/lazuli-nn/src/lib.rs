@@ -20,7 +20,7 @@ mod norm;
 mod rope;
 mod weights;
 
-pub use attention::{Attention, AttentionConfig, HeadNorms, Projections, Rotation};
+pub use attention::{Attention, AttentionConfig, HeadNorms, Projections, Rotation, Sinks};
 pub use batch::{Batch, BatchArrays, Logits};
 pub use embedding::Embedding;
 pub use error::{Error, Result};

@@ -82,6 +82,18 @@ pub enum FeedForward {
     Sparse(Box<Moe>),
 }
 
+impl From<GatedMlp> for FeedForward {
+    fn from(mlp: GatedMlp) -> Self {
+        Self::Dense(mlp)
+    }
+}
+
+impl From<Moe> for FeedForward {
+    fn from(moe: Moe) -> Self {
+        Self::Sparse(Box::new(moe))
+    }
+}
+
 impl FeedForward {
     /// `[tokens, hidden]` to f32 `[tokens, hidden]`.
     #[track_caller]

@@ -117,6 +117,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbered_arrays_make_a_stack() {
+        let array = |rows: usize| Array::from_vec(vec![0.0f32; rows * 3], [rows, 3]);
+        let named = |index: usize, rows| (format!("experts.{index}.w"), array(rows));
+        let weights = Weights::new([named(0, 2), named(1, 2), named(2, 1)]).at("experts");
+        assert_eq!(weights.stacked(2, "w", [2, 3]).unwrap().shape()[..], [2, 2, 3]);
+        assert_eq!(weights.unused(), ["experts.2.w"]);
+        assert!(weights.stacked(3, "w", [2, 3]).unwrap_err().to_string().contains("`experts.2.w` has shape"));
+        assert!(weights.stacked(4, "w", [1, 3]).is_err());
+    }
+
+    #[test]
     fn names_shapes_and_use_are_checked() {
         let zeros = || Array::from_vec(vec![0.0f32; 6], [2, 3]);
         let weights = Weights::new([("a.0.w".to_string(), zeros()), ("a.1.w".to_string(), zeros())]);

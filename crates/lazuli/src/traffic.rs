@@ -7,7 +7,8 @@ use lazuli_core::{Fused, Op};
 /// by the time of a step gives a speed that can be compared with the memory's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeTraffic {
-    /// Bytes of weights. Of an embedding that is looked up, only the rows read.
+    /// Bytes of weights. Of an embedding that is looked up, only the rows read; of experts, only as many as a token
+    /// uses.
     pub weights: usize,
     attention: Vec<LayerTraffic>,
 }
@@ -24,7 +25,7 @@ impl DecodeTraffic {
     pub fn of(plan: &Plan) -> Self {
         let attention = plan.steps.iter().filter_map(|step| match &step.kind {
             StepKind::Op(Op::Fused(Fused::PagedAttention(attention))) => Some(LayerTraffic {
-                bytes_per_token: row_bytes(&step.inputs[1]) + row_bytes(&step.inputs[2]),
+                bytes_per_token: kv_bytes(&step.inputs[1], &step.inputs[2]),
                 window: attention.window.map(|w| w as usize),
             }),
             _ => None,
@@ -43,6 +44,11 @@ impl DecodeTraffic {
         let kv: f64 = (1..=steps).map(|step| self.kv(depth + step) as f64).sum();
         self.weights as f64 + kv / steps.max(1) as f64
     }
+}
+
+/// Bytes that one token takes in the pools of keys and values, which latent attention has in one.
+fn kv_bytes(keys: &Operand, values: &Operand) -> usize {
+    row_bytes(keys) + if values.value == keys.value { 0 } else { row_bytes(values) }
 }
 
 /// Bytes that one token takes in a pool `[pages, heads, page_size, dim]`.

@@ -51,3 +51,23 @@ fixtures! {
     glm4 => "glm4",
     smollm3 => "smollm3",
 }
+
+#[test]
+fn mixtral() {
+    agrees("mixtral");
+}
+
+#[test]
+fn gpt_oss() {
+    agrees("gpt-oss");
+}
+
+#[test]
+fn deepseek_v3() {
+    agrees("deepseek-v3");
+}
+
+#[test]
+fn mlx_qwen3_moe() {
+    agrees("mlx-qwen3-moe-q5");
+}

@@ -11,7 +11,7 @@ use lazuli_models::load;
 use lazuli_testkit::fixtures;
 
 fn engine(name: &str, runtime: Runtime, context: usize) -> Engine {
-    let model = load(&Checkpoint::open(fixtures::path(name)).unwrap()).unwrap();
+    let model = load(&Checkpoint::open(fixtures::path(name)).unwrap().group_planes().unwrap()).unwrap();
     let options = EngineOptions {
         context,
         max_sequences: 8,

@@ -74,7 +74,7 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
             attention_norm: parts.norm(&w, "input_layernorm")?,
             attention: Attention::load(&w.at("self_attn"), attention.clone())?,
             mlp_norm: parts.norm(&w, "post_attention_layernorm")?,
-            mlp: GatedMlp::load(&w.at("mlp"), c.hidden, c.inner, mlp_bias, act)?,
+            mlp: GatedMlp::load(&w.at("mlp"), c.hidden, c.inner, mlp_bias, act)?.into(),
         })
     })?;
     let head = parts.head(&embedding, parts.norm(&parts.weights, "norm")?, None)?.scaled(1.0 / divisor);

@@ -4,9 +4,13 @@
 //! file has what all decoders share. What only one architecture has stands in that architecture's file.
 
 mod keys;
+mod latent;
+mod moe;
 mod rope;
 
 pub use keys::Keys;
+pub use latent::latent;
+pub use moe::{Sparse, sparse_layers};
 pub use rope::{long_rope_of_lists, rope};
 
 use lazuli_nn::{Activation, AttentionConfig, Bias};

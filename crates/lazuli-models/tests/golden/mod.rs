@@ -21,7 +21,8 @@ impl Reference {
     pub fn open(name: &str) -> Self {
         let file = Checkpoint::open_tensors(fixtures::path(name).join("reference.safetensors")).unwrap();
         let ints = |name| -> Vec<u32> {
-            let array = file.array(name).unwrap();
+            // Some fixtures have no continuation whose every step is clear.
+            let Ok(array) = file.array(name) else { return Vec::new() };
             array.as_slice::<i32>().unwrap().iter().map(|&id| id as u32).collect()
         };
         let logits = file.array("logits").unwrap().as_slice::<f32>().unwrap().to_vec();
@@ -38,7 +39,8 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub fn open(name: &str, runtime: &'a Runtime) -> Self {
-        Self::new(load(&Checkpoint::open(fixtures::path(name)).unwrap()).unwrap(), runtime)
+        let checkpoint = Checkpoint::open(fixtures::path(name)).unwrap().group_planes().unwrap();
+        Self::new(load(&checkpoint).unwrap(), runtime)
     }
 
     pub fn new(model: Box<dyn CausalLm>, runtime: &'a Runtime) -> Self {
