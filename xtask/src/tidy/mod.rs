@@ -15,6 +15,7 @@ mod names;
 mod purity;
 mod text;
 mod unsafe_code;
+mod vector_code;
 
 use crate::failure::{Failure, Result};
 use crate::metadata::{self, Package};
@@ -91,6 +92,7 @@ const RULES: &[Rule] = &[
     ("leftovers", leftovers::check),
     ("features", features::check),
     ("text", text::check),
+    ("vector-code", vector_code::check),
 ];
 
 /// Runs every rule over the workspace and prints what they find.

@@ -112,6 +112,7 @@ struct Tile {
 }
 
 impl Tile {
+    #[inline(always)]
     fn rows(&self) -> usize {
         self.tokens.len() * self.heads
     }
@@ -317,6 +318,7 @@ impl Job<'_> {
     }
 
     /// How many of the next `size` keys to score, and whether some query of the tile must not see some of them.
+    #[inline(always)]
     fn block(&self, start: usize, size: usize) -> (usize, bool) {
         let count = size.min(self.tile.keys.end - start);
         let (low, high) = self.tile.positions;

@@ -145,4 +145,19 @@ macro_rules! stamp_variants {
     };
 }
 
-pub(crate) use {stamp, stamp_body, stamp_dot, stamp_variant, stamp_variants};
+/// `N` values in vector code, each computed from its index: `array!(n in N, s.zero(), s.load(x.add(n)))`, where the
+/// middle says what to fill the array with before.
+///
+/// The closures of `array::from_fn` and `[T; N]::map` are functions of their own: they lack the instructions of the
+/// stamped kernel around them, and may stay calls in its innermost loop.
+macro_rules! array {
+    ($index:ident in $count:ident, $fill:expr, $value:expr) => {{
+        let mut all = [$fill; $count];
+        for $index in 0..$count {
+            all[$index] = $value;
+        }
+        all
+    }};
+}
+
+pub(crate) use {array, stamp, stamp_body, stamp_dot, stamp_variant, stamp_variants};

@@ -2,7 +2,7 @@
 
 use super::load::{Ahead, Pool};
 use super::{Job, MASKED};
-use crate::simd::{Simd, math, stamp};
+use crate::simd::{Simd, array, math, stamp};
 
 stamp! {
     /// Leaves maxima, sums and unnormalised results of the tile in the scratch memory.
@@ -108,7 +108,7 @@ unsafe fn score<S: Simd, const R: usize>(s: S, job: &Job<'_>, row: usize, key: u
         let keys = job.at(layout.keys).add(key * layout.k_row);
         let q = job.at(layout.q).add(row * layout.k_row);
         for d in (0..layout.k_len).step_by(S::LANES) {
-            let queries: [S::F; R] = std::array::from_fn(|r| s.load(q.add(r * layout.k_row + d)));
+            let queries = array!(r in R, s.zero(), s.load(q.add(r * layout.k_row + d)));
             for (k, sums) in sums.iter_mut().enumerate() {
                 let v = s.load(keys.add(k * layout.k_row + d));
                 for r in 0..R {
@@ -117,7 +117,7 @@ unsafe fn score<S: Simd, const R: usize>(s: S, job: &Job<'_>, row: usize, key: u
             }
         }
         for r in 0..R {
-            let four = s.reduce_sum4(std::array::from_fn(|k| sums[k][r]));
+            let four = s.reduce_sum4([sums[0][r], sums[1][r], sums[2][r], sums[3][r]]);
             job.at(layout.scores).add((row + r) * KEYS + key).cast::<[f32; 4]>().write_unaligned(four);
         }
     }
@@ -162,7 +162,7 @@ unsafe fn soften<S: Simd>(s: S, job: &Job<'_>, (start, count, masked): (usize, u
             s.store(scores.add(i), weight);
             sums = s.add(sums, weight);
         }
-        let factor = (before - max).exp();
+        let factor = s.reduce_max(math::exp(s, s.splat(before - max)));
         let sum = job.at(layout.sum).add(row);
         *sum = *sum * factor + s.reduce_sum(sums);
         *job.at(layout.max).add(row) = max;
@@ -218,12 +218,15 @@ unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
         let out = job.at(layout.out).add(row * layout.v_row + d);
         let weights = job.at(layout.scores).add(row * KEYS);
         let mut values = job.at(layout.values).add(d);
-        let mut sums: [[S::F; N]; R] = std::array::from_fn(|r| {
+        let mut sums = [[s.zero(); N]; R];
+        for (r, sums) in sums.iter_mut().enumerate() {
             let factor = s.splat(*job.at(layout.factor).add(row + r));
-            std::array::from_fn(|n| s.mul(s.load(out.add(r * layout.v_row + n * S::LANES)), factor))
-        });
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = s.mul(s.load(out.add(r * layout.v_row + n * S::LANES)), factor);
+            }
+        }
         for key in 0..count {
-            let v: [S::F; N] = std::array::from_fn(|n| s.load(values.add(n * S::LANES)));
+            let v = array!(n in N, s.zero(), s.load(values.add(n * S::LANES)));
             for r in 0..R {
                 let weight = s.splat(*weights.add(r * KEYS + key));
                 for n in 0..N {

@@ -6,7 +6,7 @@
 
 use super::load::Pool;
 use super::{Job, KEYS, MASKED};
-use crate::simd::{Simd, math, stamp};
+use crate::simd::{Simd, array, math, stamp};
 
 stamp! {
     /// Leaves maxima, sums and unnormalised results of the tile in the scratch memory.
@@ -207,18 +207,18 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
     unsafe {
         let out = out.add(i * rows);
         if let Some(factor) = factor {
-            let factors: [S::F; N] = std::array::from_fn(|n| s.load(factor.add(n * S::LANES)));
+            let factors = array!(n in N, s.zero(), s.load(factor.add(n * S::LANES)));
             for (m, sums) in sums.iter_mut().enumerate() {
                 for (n, sum) in sums.iter_mut().enumerate() {
                     *sum = s.mul(s.load(out.add(m * rows + n * S::LANES)), factors[n]);
                 }
             }
         }
-        let numbers_at: [*const f32; M] = std::array::from_fn(|m| numbers.at.add((i + m) * numbers.row));
+        let numbers_at = array!(m in M, numbers.at, numbers.at.add((i + m) * numbers.row));
         let mut vector = vectors;
         let mut at = 0;
         for _ in 0..depth {
-            let v: [S::F; N] = std::array::from_fn(|n| s.load(vector.add(n * S::LANES)));
+            let v = array!(n in N, s.zero(), s.load(vector.add(n * S::LANES)));
             for m in 0..M {
                 let number = s.splat(*numbers_at[m].add(at));
                 for n in 0..N {

@@ -113,14 +113,15 @@ unsafe fn columns<S: Simd, E: Float, const M: usize, const V: usize>(
         }
         for p in 0..job.k {
             let row = w.add(p * job.w_stride);
-            let weights: [S::F; V] = std::array::from_fn(|v| {
+            let mut weights = [s.zero(); V];
+            for (v, weights) in weights.iter_mut().enumerate() {
                 let from = row.add(v * S::LANES);
-                if whole { E::load(s, from) } else { E::load_partial(s, from, width) }
-            });
+                *weights = if whole { E::load(s, from) } else { E::load_partial(s, from, width) };
+            }
             for (m, sums) in sums.iter_mut().enumerate() {
                 let factor = s.splat(*x.add(m * job.x_stride + p));
-                for (sum, &weight) in sums.iter_mut().zip(&weights) {
-                    *sum = s.fma(weight, factor, *sum);
+                for v in 0..V {
+                    sums[v] = s.fma(weights[v], factor, sums[v]);
                 }
             }
         }

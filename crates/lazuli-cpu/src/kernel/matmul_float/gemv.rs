@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::super::Element;
 use super::super::element::{BF16, F16, F32, Float};
 use super::{MatmulFloat, Weights};
-use crate::simd::{Level, Simd, stamp};
+use crate::simd::{Level, Simd, array, stamp};
 
 /// Rows of `w` whose sums are carried at once; the streaming path decodes as many to scratch memory.
 pub(super) const ROWS_AT_ONCE: usize = 4;
@@ -140,9 +140,9 @@ unsafe fn some_rows<S: Simd, W: Float, const M: usize, const R: usize, const U: 
     let k = pass.k;
     // SAFETY: all accesses are below `k` in rows that the caller vouches for; any address may be prefetched.
     unsafe {
-        let w: [*const W::Bits; R] =
-            std::array::from_fn(|r| pass.w.cast::<W::Bits>().add((row + r) * pass.w_stride));
-        let x: [*const f32; M] = std::array::from_fn(|m| pass.x.add(m * pass.x_stride));
+        let weights = pass.w.cast::<W::Bits>();
+        let w = array!(r in R, weights, weights.add((row + r) * pass.w_stride));
+        let x = array!(m in M, pass.x, pass.x.add(m * pass.x_stride));
         let step = U * S::LANES;
         let line = 64 / size_of::<W::Bits>();
         let mut i = 0;
@@ -154,7 +154,7 @@ unsafe fn some_rows<S: Simd, W: Float, const M: usize, const R: usize, const U: 
             }
             for u in 0..U {
                 let at = i + u * S::LANES;
-                let xs: [S::F; M] = std::array::from_fn(|m| s.load(x[m].add(at)));
+                let xs = array!(m in M, s.zero(), s.load(x[m].add(at)));
                 for r in 0..R {
                     let v = W::load(s, w[r].add(at));
                     for m in 0..M {
@@ -166,7 +166,7 @@ unsafe fn some_rows<S: Simd, W: Float, const M: usize, const R: usize, const U: 
         }
         while i < k {
             let n = (k - i).min(S::LANES);
-            let xs: [S::F; M] = std::array::from_fn(|m| s.load_partial(x[m].add(i), n));
+            let xs = array!(m in M, s.zero(), s.load_partial(x[m].add(i), n));
             for r in 0..R {
                 let v = W::load_partial(s, w[r].add(i), n);
                 for m in 0..M {

@@ -1,7 +1,7 @@
 //! The register tile: a few rows of `x` times a turned panel, one output column in each vector lane.
 
 use super::PANEL;
-use crate::simd::{Level, Simd, stamp};
+use crate::simd::{Level, Simd, array, stamp};
 
 /// Rows of `x` times one panel.
 pub(super) struct Job {
@@ -70,8 +70,8 @@ unsafe fn turn_rows<S: Simd>(_: S, rows: *const f32, cols: usize, depth: usize, 
 unsafe fn turn_square(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        let rows: [[f32; 4]; 4] =
-            std::array::from_fn(|row| from.add(row * from_stride).cast::<[f32; 4]>().read_unaligned());
+        let row = |row: usize| from.add(row * from_stride).cast::<[f32; 4]>().read_unaligned();
+        let rows = [row(0), row(1), row(2), row(3)];
         for k in 0..4 {
             let column = [rows[0][k], rows[1][k], rows[2][k], rows[3][k]];
             to.add(k * to_stride).cast::<[f32; 4]>().write_unaligned(column);
@@ -124,10 +124,10 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
     let mut sums = [[s.zero(); N]; M];
     // SAFETY: the caller's promise; the panel has `depth` rows of whole tiles.
     unsafe {
-        let x: [*const f32; M] = std::array::from_fn(|m| job.x.add((row + m.min(exist - 1)) * job.x_stride));
+        let x = array!(m in M, job.x, job.x.add((row + m.min(exist - 1)) * job.x_stride));
         let mut panel = job.panel.add(first * job.depth);
         for k in 0..job.depth {
-            let w: [S::F; N] = std::array::from_fn(|n| s.load(panel.add(n * S::LANES)));
+            let w = array!(n in N, s.zero(), s.load(panel.add(n * S::LANES)));
             for m in 0..M {
                 let v = s.splat(*x[m].add(k));
                 for n in 0..N {

@@ -166,13 +166,21 @@ impl Scales {
             }
             *largest = s.reduce_max(most);
         }
-        let most = largest.iter().fold(0f32, |a, &b| a.max(b));
+        let mut most = 0f32;
+        for largest in largest {
+            most = most.max(largest);
+        }
         if most < TINY {
             return Self { unit: 0.0, multiples: [0; OCTET / GROUP] };
         }
         let by = MULTIPLES / most;
         // An infinite value makes NaN here, which a cast takes as 0; `group` lets it show in the scale.
-        let multiples = largest.map(|largest| (largest * by).ceil().min(MULTIPLES) as i16);
+        let mut multiples = [0; OCTET / GROUP];
+        for (multiple, largest) in multiples.iter_mut().zip(largest) {
+            let share = largest * by;
+            let floor = share as i16;
+            *multiple = (floor + i16::from(f32::from(floor) < share)).min(MULTIPLES as i16);
+        }
         Self { unit: most / (127.0 * MULTIPLES), multiples }
     }
 
@@ -200,7 +208,7 @@ impl Scales {
         }
         // Zero, unless a value was infinite or NaN.
         let poison = (sums[0] + sums[1]) * 0.0;
-        (scale + poison, sums.map(|sum| sum as i32))
+        (scale + poison, [sums[0] as i32, sums[1] as i32])
     }
 }
 
