@@ -179,8 +179,10 @@ impl Canceller {
 pub struct Answer {
     /// Its tokens, a stop token included.
     pub tokens: Vec<u32>,
-    /// Its text.
+    /// Its text, without the reasoning.
     pub text: String,
+    /// What the model said to itself, see [`Request::reasoning`].
+    pub reasoning: String,
     /// Why it ended.
     pub reason: FinishReason,
     /// What it took.
@@ -220,15 +222,18 @@ impl Stream {
     /// # Errors
     /// What the request failed with.
     pub fn wait(self) -> Result<Answer> {
-        let (mut tokens, mut text) = (Vec::new(), String::new());
+        let (mut tokens, mut text, mut reasoning) = (Vec::new(), String::new(), String::new());
         for event in self {
             match event {
                 Event::Started { .. } => {}
-                Event::Token { id, text: piece, .. } => {
+                Event::Token { id, text: piece, reasoning: thought, .. } => {
                     tokens.push(id);
                     text.push_str(&piece);
+                    reasoning.push_str(&thought);
                 }
-                Event::Finished { reason, stats } => return Ok(Answer { tokens, text, reason, stats }),
+                Event::Finished { reason, stats } => {
+                    return Ok(Answer { tokens, text, reasoning, reason, stats });
+                }
                 Event::Failed { error } => return Err(error),
             }
         }

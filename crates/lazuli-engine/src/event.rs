@@ -18,9 +18,11 @@ pub enum Event {
     Token {
         /// The token.
         id: u32,
-        /// Text that is certain now. It may be empty, or belong to tokens before: half a character waits for
-        /// its other half, and what may begin a stop string waits until that is clear.
+        /// Text of the answer that is certain now. It may be empty, or belong to tokens before: half a character
+        /// waits for its other half, and what may begin a stop string or a mark waits until that is clear.
         text: String,
+        /// The same of the model's reasoning, if the request says how it is marked.
+        reasoning: String,
         /// The natural logarithm of the token's probability before any sampling parameter, if asked for.
         logprob: Option<f32>,
     },

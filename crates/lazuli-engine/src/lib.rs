@@ -8,6 +8,7 @@
 mod engine;
 mod error;
 mod event;
+pub mod reasoning;
 mod request;
 pub mod sample;
 pub mod schedule;
@@ -17,5 +18,6 @@ mod worker;
 pub use engine::{Answer, Canceller, Engine, EngineOptions, EngineStats, RequestId, Stream};
 pub use error::{Error, Result};
 pub use event::{Event, FinishReason, RequestStats};
+pub use reasoning::Reasoning;
 pub use request::{Request, TextStream};
 pub use sample::{ParamError, SamplingParams};

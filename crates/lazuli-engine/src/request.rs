@@ -1,7 +1,7 @@
 //! What may be asked of the engine, and the checks that a request passes before it waits in line.
 
 use crate::sample::SamplingParams;
-use crate::{Error, Result};
+use crate::{Error, Reasoning, Result};
 
 /// A text to continue.
 #[derive(Default)]
@@ -16,10 +16,13 @@ pub struct Request {
     pub max_tokens: Option<usize>,
     /// Tokens that end the text.
     pub stop_tokens: Vec<u32>,
-    /// Texts that end the text, and that are not part of it. They are only looked for when `text` is given.
+    /// Texts that end the text, and that are not part of it. They are only looked for when `text` is given, and not
+    /// in reasoning.
     pub stop_strings: Vec<String>,
     /// Turns tokens into text; without it all texts are empty.
     pub text: Option<Box<dyn TextStream>>,
+    /// How the model marks its reasoning; without it, all text is the answer.
+    pub reasoning: Option<Reasoning>,
     /// Whether each token comes with the logarithm of its probability.
     pub logprobs: bool,
 }
@@ -29,7 +32,7 @@ pub trait TextStream: Send {
     /// Takes the next token and returns the text that is certain now.
     fn push(&mut self, id: u32) -> String;
 
-    /// Ends the text and returns what was still open.
+    /// Ends the text, or a part of it, and returns what was still open.
     fn finish(&mut self) -> String;
 }
 

@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lazuli_core::Runtime;
+use lazuli_engine::reasoning::{Marks, Part};
 use lazuli_engine::{
-    Engine, EngineOptions, EngineStats, Error, Event, FinishReason, Request, SamplingParams,
+    Engine, EngineOptions, EngineStats, Error, Event, FinishReason, Reasoning, Request, SamplingParams,
 };
 use tiny::{DECODE_BYTES, FAILS, PANICS, Tiny, VOCABULARY, Words, alone, engine, greedy, options, prompt};
 
@@ -134,6 +135,31 @@ fn a_dropped_stream_is_cancelled() {
     assert!(stream.next().is_some());
     drop(stream);
     assert!(settled(&engine).generated_tokens < 2000);
+}
+
+#[test]
+fn reasoning_is_a_stream_of_its_own() {
+    let with_text = |request: Request| Request { text: Some(Box::new(Words)), ..request };
+    let free = alone(with_text(greedy(prompt(5, 12), 12)));
+    assert_eq!(free.reasoning, "");
+    let at = (3..12).find(|&i| !free.tokens[..i].contains(&free.tokens[i])).unwrap();
+    let close = free.tokens[at];
+    let marks = Marks::Tokens { open: 60, close };
+    let (words, word) = (free.text.split_inclusive(' ').collect::<Vec<_>>(), format!("w{close} "));
+    let behind: String = words[at..].iter().filter(|w| **w != word).copied().collect();
+    let split = |first, stop_strings| {
+        let reasoning = Some(Reasoning { marks: marks.clone(), first });
+        alone(with_text(Request { reasoning, stop_strings, ..greedy(prompt(5, 12), 12) }))
+    };
+    let found = split(Part::Reasoning, Vec::new());
+    assert_eq!((&found.reasoning, &found.text), (&words[..at].concat(), &behind));
+    let found = split(Part::Answer, Vec::new());
+    assert_eq!(found.text, words[..at].concat() + &behind);
+    // Stop strings concern the answer: one that the reasoning has does not end it.
+    let found = split(Part::Reasoning, vec![words[0].to_owned()]);
+    assert_eq!(found.reasoning, words[..at].concat());
+    let found = split(Part::Answer, vec![words[0].to_owned()]);
+    assert_eq!((found.reason, found.text.as_str()), (FinishReason::StopString { index: 0 }, ""));
 }
 
 #[test]

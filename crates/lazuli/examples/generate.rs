@@ -21,11 +21,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Opening maps the files. Network, tokenizer and template are made from them one by one.
     let model = Model::open(&found.path)?;
     let tokenizer = model.tokenizer()?;
-    let prompt = match model.chat_template()? {
+    let (prompt, reasoning) = match model.chat_template()? {
         Some(template) => {
-            lazuli::chat_prompt(&tokenizer, &template, &[Message::new("user", question.as_str())])?
+            let messages = [Message::new("user", question.as_str())];
+            let prompt = lazuli::chat_prompt(&tokenizer, &template, &messages)?;
+            (prompt.tokens, prompt.reasoning)
         }
-        None => lazuli::text_prompt(&tokenizer, &question),
+        None => (lazuli::text_prompt(&tokenizer, &question), None),
     };
 
     // The engine is a thread of its own; requests go in, events come out.
@@ -36,6 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sampling: SamplingParams { temperature: 0.7, min_p: 0.05, ..SamplingParams::default() },
         stop_tokens: tokenizer.eog().to_vec(),
         text: Some(Box::new(StreamDecoder::new(&tokenizer, Position::Start))),
+        // What the model says to itself comes as `reasoning` of the events, and is left out here.
+        reasoning,
         ..Request::new(prompt)
     });
     for event in stream {

@@ -32,12 +32,13 @@ mod model;
 mod prompt;
 mod session;
 pub mod store;
+mod thinking;
 mod traffic;
 
 pub use bandwidth::read_bandwidth;
 pub use error::{Error, Result};
 pub use model::Model;
-pub use prompt::{chat_prompt, text_prompt};
+pub use prompt::{ChatPrompt, chat_prompt, text_prompt};
 pub use session::{PREFILL_CHUNK, Session};
 pub use traffic::DecodeTraffic;
 

@@ -1,5 +1,6 @@
 //! The engine's thread: one loop that takes messages, starts what fits, and runs steps until nothing is left.
 
+mod ending;
 mod forward;
 mod sequence;
 

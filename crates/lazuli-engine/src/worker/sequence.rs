@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use lazuli_nn::SequencePages;
 
+use super::ending::Ending;
 use crate::engine::RequestId;
+use crate::reasoning::{Pieces, Splitter};
 use crate::sample::{Sampler, fresh_seed, log_probability};
 use crate::schedule::{Part, Progress};
-use crate::stop::{Passed, StopStrings};
-use crate::{Error, Event, FinishReason, Request, RequestStats, TextStream};
+use crate::stop::StopStrings;
+use crate::{Error, Event, FinishReason, Request, RequestStats};
 
 /// A request that waits in line.
 pub struct Submission {
@@ -55,15 +57,6 @@ pub struct Sequence {
     stats: RequestStats,
 }
 
-/// What ends the text, and the text itself.
-struct Ending {
-    max_tokens: usize,
-    context: usize,
-    stop_tokens: Vec<u32>,
-    stop_strings: StopStrings,
-    text: Option<Box<dyn TextStream>>,
-}
-
 /// When what happened.
 struct Clock {
     submitted: Instant,
@@ -92,6 +85,7 @@ impl Sequence {
             stop_tokens: request.stop_tokens,
             stop_strings: StopStrings::new(request.stop_strings),
             text: request.text,
+            splitter: request.reasoning.map(Splitter::new),
         };
         let now = Instant::now();
         let stats = RequestStats { prompt_tokens: prompt, cached_tokens: done, ..RequestStats::default() };
@@ -135,8 +129,9 @@ impl Sequence {
         self.clock.last_token = Instant::now();
         self.clock.first_token.get_or_insert(self.clock.last_token);
         let logprob = self.logprobs.then(|| log_probability(logits, id));
-        let (text, end) = self.ending.take(id, self.tokens.len(), self.tokens.len() - self.prompt);
-        let heard = self.tell(Event::Token { id, text, logprob });
+        let (pieces, end) = self.ending.take(id, self.tokens.len(), self.tokens.len() - self.prompt);
+        let Pieces { answer, reasoning } = pieces;
+        let heard = self.tell(Event::Token { id, text: answer, reasoning, logprob });
         if heard { end.map(End::Finished) } else { Some(End::Finished(FinishReason::Cancelled)) }
     }
 
@@ -168,43 +163,5 @@ impl Sequence {
     /// Sends an event; whether anybody listens.
     fn tell(&self, event: Event) -> bool {
         self.events.send(event).is_ok()
-    }
-}
-
-impl Ending {
-    /// Takes the next token: the text that is certain now, and why the text ends if it does. `known` counts
-    /// all tokens, `generated` those behind the prompt.
-    fn take(&mut self, id: u32, known: usize, generated: usize) -> (String, Option<FinishReason>) {
-        if self.stop_tokens.contains(&id) {
-            return self.flush(String::new(), FinishReason::Stop);
-        }
-        let piece = self.text.as_mut().map_or_else(String::new, |text| text.push(id));
-        let text = match self.stop_strings.push(&piece) {
-            Passed::On(text) => text,
-            Passed::Stopped { text, stop } => return (text, Some(FinishReason::StopString { index: stop })),
-        };
-        if generated >= self.max_tokens {
-            self.flush(text, FinishReason::Length)
-        } else if known > self.context {
-            // The token has no place in the context, so no further one can follow.
-            self.flush(text, FinishReason::Context)
-        } else {
-            (text, None)
-        }
-    }
-
-    /// The text ends: what was held back comes out, unless a stop string shows up in it.
-    fn flush(&mut self, mut text: String, reason: FinishReason) -> (String, Option<FinishReason>) {
-        let rest = self.text.as_mut().map_or_else(String::new, |text| text.finish());
-        match self.stop_strings.push(&rest) {
-            Passed::Stopped { text: last, stop } => {
-                (text + &last, Some(FinishReason::StopString { index: stop }))
-            }
-            Passed::On(last) => {
-                text.push_str(&last);
-                text.push_str(&self.stop_strings.finish());
-                (text, Some(reason))
-            }
-        }
     }
 }

