@@ -133,17 +133,18 @@ ARCHITECTURES = {
         rope_scaling=LONG_ROPE,
         tie_word_embeddings=True,
     ),
-    # A shared expert with a gate, and a first layer without experts.
+    # A shared expert with a gate.
     "qwen2-moe": dict(
         config="Qwen2MoeConfig",
         num_experts=6,
         num_experts_per_tok=2,
         moe_intermediate_size=16,
         shared_expert_intermediate_size=32,
-        mlp_only_layers=[0],
         old=True,
     ),
+    # Experts as newer checkpoints keep them: all of a layer in one tensor.
     "olmoe": dict(
+        joined=True,
         config="OlmoeConfig", num_experts=8, num_experts_per_tok=3, intermediate_size=16, old=True
     ),
     "glm4-moe": dict(
@@ -189,6 +190,21 @@ def randomise(model, seed):
         weight.data = value.to(torch.bfloat16).float()
 
 
+def apart(weights):
+    """Experts as most published checkpoints keep them: a tensor for each projection of each."""
+    out = {}
+    for name, weight in weights.items():
+        stem, _, part = name.rpartition(".experts.")
+        if part not in ("gate_up_proj", "down_proj"):
+            out[name] = weight
+            continue
+        for index, expert in enumerate(weight):
+            parts = zip(("gate_proj", "up_proj"), expert.chunk(2)) if part == "gate_up_proj" else [(part, expert)]
+            for which, value in parts:
+                out[f"{stem}.experts.{index}.{which}.weight"] = value.contiguous()
+    return out
+
+
 @torch.no_grad()
 def greedy(model, prompt):
     """The greedy continuation and the smallest distance of its two best tokens."""
@@ -204,6 +220,7 @@ def build(row):
     row = {key: value for key, value in dict(SIZES, **row).items() if value is not None}
     row = {key: None if value is Null else value for key, value in row.items()}
     kind, old = getattr(transformers, row.pop("config")), row.pop("old", False)
+    row.pop("joined", None)
     config = kind(**row)
     model = transformers.AutoModelForCausalLM.from_config(config).eval().float()
     written = json.loads(config.to_json_string(use_diff=False))
@@ -239,6 +256,8 @@ def main():
     with torch.no_grad():
         logits = model(torch.tensor([prompt]), use_cache=False).logits[0]
     weights = {k: v.to(torch.bfloat16).contiguous() for k, v in model.state_dict().items()}
+    if not ARCHITECTURES[args.arch].get("joined"):
+        weights = apart(weights)
     if config.get("tie_word_embeddings"):
         weights.pop("lm_head.weight", None)
     args.out.mkdir(parents=True, exist_ok=True)

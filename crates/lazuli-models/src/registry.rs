@@ -90,7 +90,9 @@ const HARMLESS_TENSORS: &[&str] = &["rotary_emb.inv_freq", "attn_rot_embd.weight
 fn extra_layers(source: &Source) -> Vec<String> {
     let number = |key: &str| source.config.get(key).and_then(Value::as_u64).unwrap_or(0);
     let (layers, extra) = (number("num_hidden_layers"), number("num_nextn_predict_layers").min(16));
-    (layers..layers + extra).map(|layer| format!("model.layers.{layer}.")).collect()
+    // The second form is for names of GGUF files that have no translation.
+    let names = |layer| [format!("model.layers.{layer}."), format!("blk.{layer}.")];
+    (layers..layers + extra).flat_map(names).collect()
 }
 
 fn refuse_unused(architecture: &str, source: &Source) -> Result<()> {

@@ -72,7 +72,7 @@ impl Source {
             Kind::Gguf(metadata) => {
                 let (dialect, config) = gguf::describe(metadata, checkpoint)?;
                 let name = |name: &str| gguf::tensor_name(dialect, name);
-                let arrays = arrays.into_iter().map(|(from, array)| (name(&from), array));
+                let arrays = arrays.into_iter().map(|(from, array)| gguf::reshaped(name(&from), array));
                 Ok(Self {
                     model_type: dialect.model_type.to_owned(),
                     config,

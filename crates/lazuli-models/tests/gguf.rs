@@ -211,7 +211,7 @@ fn settings_and_architectures_that_are_not_known_are_named() {
     let with = |key, value| sizes(1, 4, 4, 1, 1).into_iter().chain([(key, value)]);
     let with = |key, value| with(key, value).map(|(k, v)| (format!("llama.{k}"), v)).collect::<Vec<_>>();
     let message = refusal("llama", with("expert_count", Setting::Int(8)));
-    assert!(message.contains("`llama.expert_count` = 8"), "{message}");
+    assert!(message.contains("`llama.expert_used_count`: it is missing"), "{message}");
     let message = refusal("llama", with("expert_count", Setting::Int(0)));
     assert!(message.contains("`model.layers.0.input_layernorm.weight` is missing"), "{message}");
     let message = refusal("llama", vec![("llama.block_count".into(), Setting::Text("many"))]);

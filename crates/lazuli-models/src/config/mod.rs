@@ -151,7 +151,9 @@ pub fn layer_types(keys: &Keys, layers: usize) -> Result<Option<Vec<Reach>>> {
 
 /// Reads `sliding_window`: how many positions a query sees, itself included.
 pub fn window(keys: &Keys) -> Result<Option<u32>> {
-    let Some(window) = keys.optional_size("sliding_window")? else { return Ok(None) };
+    // Some writers mean none by 0.
+    let window = keys.optional::<usize>("sliding_window", "a number of positions")?;
+    let Some(window) = window.filter(|&window| window > 0) else { return Ok(None) };
     u32::try_from(window)
         .map(Some)
         .map_err(|_| Error::setting("sliding_window", format!("{window} is too large")))

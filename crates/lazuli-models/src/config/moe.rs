@@ -38,3 +38,36 @@ pub fn sparse_layers(keys: &Keys, layers: usize) -> Result<Vec<bool>> {
     let dense: Vec<usize> = keys.optional("mlp_only_layers", "a list of layers")?.unwrap_or_default();
     Ok((0..layers).map(|layer| (layer + 1) % step == 0 && !dense.contains(&layer)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn keys(value: Value) -> Keys {
+        let Value::Object(map) = value else { panic!("an object") };
+        Keys::new(map, json!({}))
+    }
+
+    #[test]
+    fn some_layers_have_experts() {
+        let all = sparse_layers(&keys(json!({})), 3).unwrap();
+        assert_eq!(all, [true; 3]);
+        let some = keys(json!({"decoder_sparse_step": 2, "mlp_only_layers": [3]}));
+        assert_eq!(sparse_layers(&some, 6).unwrap(), [false, true, false, false, false, true]);
+    }
+
+    #[test]
+    fn experts_are_enough_and_not_too_many() {
+        let read = |experts: usize, chosen: usize| {
+            Sparse::read(
+                &keys(json!({"n": experts, "num_experts_per_tok": chosen, "inner": 8})),
+                "n",
+                "inner",
+            )
+        };
+        assert_eq!(read(4, 2).unwrap(), Sparse { experts: 4, chosen: 2, inner: 8 });
+        assert!(read(4, 5).unwrap_err().to_string().contains("there are 4 experts"));
+        assert!(read(5000, 2).is_err() && read(4, 0).is_err());
+    }
+}

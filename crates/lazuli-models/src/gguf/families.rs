@@ -22,6 +22,9 @@ pub(super) fn complete(
     };
     let value = reader.number(eps.0)?.ok_or_else(|| reader.error(eps.0, "it is missing"))?;
     config.insert(eps.1.to_owned(), json!(value));
+    if dialect.model_type == "mixtral" {
+        return Ok(());
+    }
     if matches!(architecture, "glm4" | "granite" | "llama" | "smollm3") {
         // Biases are not announced: they are there or not.
         let has = |name| json!(checkpoint.tensor(name).is_some());

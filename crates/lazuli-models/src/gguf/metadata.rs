@@ -9,7 +9,7 @@ use lazuli_io::gguf::{Metadata, Value as Stored};
 use lazuli_nn::Yarn;
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, families};
+use super::{Dialect, experts, families};
 use crate::{Error, Result};
 
 /// Settings that change nothing here: how the tensors came to be, and that a file was fine-tuned.
@@ -128,8 +128,11 @@ pub fn config(metadata: &Metadata, dialect: &Dialect, checkpoint: &Checkpoint) -
     if let Some(theta) = reader.number("rope.freq_base_swa")? {
         set("rope_local_base_freq", json!(theta));
     }
-    head_dims(&reader, &mut config)?;
+    if !dialect.has_latent_attention() {
+        head_dims(&reader, &mut config)?;
+    }
     families::complete(dialect, &reader, checkpoint, &mut config)?;
+    experts::complete(dialect, &reader, checkpoint, &mut config)?;
     reader.finish()?;
     Ok(config)
 }
@@ -179,6 +182,11 @@ fn rope_scaling(reader: &Reader<'_>, dialect: &Dialect) -> Result<Option<Value>>
     let mut scaling = json!({"rope_type": kind, "factor": factor});
     if let Some(original) = original {
         scaling["original_max_position_embeddings"] = json!(original);
+    }
+    for (key, name) in [("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")] {
+        if let Some(turns) = reader.number(&format!("rope.scaling.{key}"))? {
+            scaling[name] = json!(turns);
+        }
     }
     if share != 1.0 {
         scaling["attention_factor"] = json!(share * Yarn::default_attention_factor(factor));

@@ -1,8 +1,9 @@
 //! GGUF files in the words of Hugging Face: settings, tensor names, and what the writers of such files changed.
 //!
 //! `names` translates tensors, `metadata` translates settings, `families` adds what the files of one architecture
-//! leave to the program that runs them. Architectures see only the translation.
+//! leave to the program that runs them, `experts` what files of models with experts say. Architectures see only the translation.
 
+mod experts;
 mod families;
 mod metadata;
 mod names;
@@ -15,8 +16,10 @@ use serde_json::{Map, Value};
 use crate::source::{Conventions, NormWeights};
 use crate::{Error, Result, registry};
 
+use experts::{EXPERTS, GPT_OSS, LATENT, SHARED_EXPERT, SHARED_EXPERTS};
 use names::{FUSED_ATTENTION, FUSED_MLP, NORMS_BEFORE, NORMS_BEFORE_AND_AFTER, NORMS_OF_GLM};
 
+pub use experts::reshaped;
 pub use names::translate as tensor_name;
 
 /// An architecture as GGUF files name it, and how their writers change its tensors.
@@ -32,6 +35,13 @@ pub struct Dialect {
     pub names: &'static [names::Names],
 }
 
+impl Dialect {
+    /// Whether heads are made of latent rows, so that what files say of their lengths means something else.
+    fn has_latent_attention(&self) -> bool {
+        self.architecture == "deepseek2"
+    }
+}
+
 /// Tensors as Hugging Face checkpoints have them.
 const AS_PUBLISHED: Conventions = Conventions { rope: RopeStyle::Halves, norms: NormWeights::AsPublished };
 
@@ -41,6 +51,9 @@ const REORDERED: Conventions = Conventions { rope: RopeStyle::Interleaved, norms
 /// The weights of norms have the one added that the model's own code adds.
 const OFFSET_INCLUDED: Conventions =
     Conventions { rope: RopeStyle::Halves, norms: NormWeights::OffsetIncluded };
+
+/// The norm before the feed-forward part, called after where it stands.
+const NORM_BEHIND_ATTENTION: names::Names = &[("post_attention_norm", "post_attention_layernorm")];
 
 const fn dialect(
     architecture: &'static str,
@@ -53,15 +66,23 @@ const fn dialect(
 
 const DIALECTS: &[Dialect] = &[
     dialect("cohere2", "cohere2", AS_PUBLISHED, &[]),
+    dialect("deepseek2", "deepseek_v2", AS_PUBLISHED, &[NORMS_BEFORE, EXPERTS, SHARED_EXPERTS, LATENT]),
+    dialect("deepseek2", "deepseek_v3", AS_PUBLISHED, &[NORMS_BEFORE, EXPERTS, SHARED_EXPERTS, LATENT]),
     dialect("gemma2", "gemma2", OFFSET_INCLUDED, &[NORMS_BEFORE_AND_AFTER]),
     dialect("gemma3", "gemma3_text", OFFSET_INCLUDED, &[NORMS_BEFORE_AND_AFTER]),
     dialect("glm4", "glm4", AS_PUBLISHED, &[NORMS_OF_GLM, FUSED_MLP]),
+    dialect("glm4moe", "glm4_moe", AS_PUBLISHED, &[NORM_BEHIND_ATTENTION, EXPERTS, SHARED_EXPERTS]),
+    dialect("gpt-oss", "gpt_oss", AS_PUBLISHED, &[GPT_OSS]),
     dialect("granite", "granite", REORDERED, &[NORMS_BEFORE]),
     dialect("llama", "llama", REORDERED, &[NORMS_BEFORE]),
+    dialect("llama", "mixtral", REORDERED, &[NORMS_BEFORE, EXPERTS]),
     dialect("olmo2", "olmo2", AS_PUBLISHED, &[NORMS_BEFORE_AND_AFTER]),
+    dialect("olmoe", "olmoe", AS_PUBLISHED, &[NORMS_BEFORE, EXPERTS]),
     dialect("phi3", "phi3", AS_PUBLISHED, &[NORMS_BEFORE, FUSED_ATTENTION, FUSED_MLP]),
     dialect("qwen2", "qwen2", AS_PUBLISHED, &[NORMS_BEFORE]),
+    dialect("qwen2moe", "qwen2_moe", AS_PUBLISHED, &[NORMS_BEFORE, EXPERTS, SHARED_EXPERT]),
     dialect("qwen3", "qwen3", AS_PUBLISHED, &[NORMS_BEFORE]),
+    dialect("qwen3moe", "qwen3_moe", AS_PUBLISHED, &[NORMS_BEFORE, EXPERTS]),
     dialect("smollm3", "smollm3", REORDERED, &[NORMS_BEFORE]),
 ];
 
@@ -74,7 +95,9 @@ pub fn describe(
     checkpoint: &Checkpoint,
 ) -> Result<(&'static Dialect, Map<String, Value>)> {
     let name = metadata.require("general.architecture", metadata.str("general.architecture"))?;
-    let Some(dialect) = DIALECTS.iter().find(|d| d.architecture == name) else {
+    let kind = experts::model_type(name, metadata)?;
+    let meant = |d: &&Dialect| d.architecture == name && kind.is_none_or(|kind| kind == d.model_type);
+    let Some(dialect) = DIALECTS.iter().find(meant) else {
         return Err(Error::UnknownArchitecture { found: name.to_owned(), supported: registry::supported() });
     };
     Ok((dialect, metadata::config(metadata, dialect, checkpoint)?))

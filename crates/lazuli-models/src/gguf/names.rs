@@ -50,6 +50,10 @@ pub const FUSED_ATTENTION: Names = &[("attn_qkv", "self_attn.qkv_proj")];
 /// The gate and what it gates in one tensor.
 pub const FUSED_MLP: Names = &[("ffn_up", "mlp.gate_up_proj")];
 
+/// Tensors that have no `weight` or `bias` behind their name in Hugging Face checkpoints.
+const BARE: &[(&str, &str)] =
+    &[("attn_sinks", "self_attn.sinks"), ("exp_probs_b", "mlp.gate.e_score_correction_bias")];
+
 /// The Hugging Face name of the tensor `name`; names without a translation stay (and are refused as unused).
 pub fn translate(dialect: &Dialect, name: &str) -> String {
     try_translate(dialect, name).unwrap_or_else(|| name.to_owned())
@@ -64,6 +68,9 @@ fn try_translate(dialect: &Dialect, name: &str) -> Option<String> {
         return Some(format!("{found}.{kind}"));
     }
     let (number, part) = stem.strip_prefix("blk.")?.split_once('.')?;
+    if let Some(found) = lookup(BARE, part) {
+        return Some(format!("model.layers.{number}.{found}"));
+    }
     let own = dialect.names.iter().find_map(|names| lookup(names, part));
     let found = own.or_else(|| lookup(LAYER, part))?;
     Some(format!("model.layers.{number}.{found}.{kind}"))

@@ -18,6 +18,7 @@ pub enum Setting {
     Text(&'static str),
     Int(u32),
     Number(f32),
+    Flag(bool),
     Flags(Vec<bool>),
 }
 
@@ -36,6 +37,10 @@ pub fn write_gguf(path: &Path, settings: &[(String, Setting)], tensors: &[Tensor
         match value {
             Setting::Int(x) => file.extend([4u32.to_le_bytes(), x.to_le_bytes()].concat()),
             Setting::Number(x) => file.extend([6u32.to_le_bytes(), x.to_le_bytes()].concat()),
+            Setting::Flag(on) => {
+                file.extend(7u32.to_le_bytes());
+                file.push(u8::from(*on));
+            }
             Setting::Flags(list) => {
                 file.extend([9u32.to_le_bytes(), 7u32.to_le_bytes()].concat());
                 file.extend((list.len() as u64).to_le_bytes());
