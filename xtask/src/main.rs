@@ -30,6 +30,7 @@ Tasks:
   gen [--check]               write the generated regions of README.md and docs/, or fail where they are out of date
   size [--check]              lines per crate, dependencies and size of the binary; --check fails above the budgets
   check-apple [cargo args]    type-check for Apple silicon (default: --workspace)
+  bench formats [options]     the kernels of every weight format beside the machine's memory bandwidth
   bench peers [options]       Lazuli beside llama.cpp and mlx-lm on the same files; `bench` lists the options
   test-arm64 [cargo args]     run tests on 64-bit Arm under qemu (default: -p lazuli-quant -p lazuli-cpu)
 ";

@@ -25,6 +25,14 @@ impl Format {
         self.decode_checked(planes, rows, cols, row, out)
     }
 
+    /// Checks that `planes` hold a `[rows, cols]` array of this format; each may be longer than needed.
+    ///
+    /// # Errors
+    /// Parameters, a shape, a number of planes or a plane's length that do not fit.
+    pub fn check(self, planes: &[&[u8]], rows: usize, cols: usize) -> Result<(), QuantError> {
+        self.check_planes(planes.iter().map(|plane| plane.len()), rows, cols)
+    }
+
     /// Decodes a whole `[rows, cols]` array into `out`, row after row. Errors as for [`Format::decode_row`].
     pub fn decode(
         self,

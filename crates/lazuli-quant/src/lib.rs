@@ -34,3 +34,4 @@ mod ternary;
 
 pub use error::QuantError;
 pub use format::{Format, ScaleType};
+pub use iq::grids;

@@ -1,6 +1,7 @@
-//! `cargo xtask bench`: Lazuli beside its peers, on the same files, in one run.
+//! `cargo xtask bench`: Lazuli beside its peers, on the same files, in one run; and its kernels format by format.
 
 mod engines;
+mod formats;
 mod peers;
 mod report;
 mod system;
@@ -18,12 +19,17 @@ What:
       LAZULI_PEERS or ~/.cache/lazuli-peers) holds bin/llama-bench and bin/llama-completion. --tests picks from
       prefill,prefill-4096,decode,decode-4096,start (default: all); --only takes models whose name contains TEXT.
       Prints Markdown, and writes it and JSON to --out (default: bench/record).
+  formats [--json] [--only TEXT]
+      Every weight format's products on one shape, on two threads: GB/s of weights and the share of the memory's
+      bandwidth for one row of activations, operations per second for 512. --only takes formats whose name contains
+      TEXT. LAZULI_SIMD picks a vector level. Prints Markdown, or JSON.
 ";
 
 /// Runs the benchmark that `args` name.
 pub fn run(args: &[String]) -> Result {
     match args.split_first() {
         Some((what, rest)) if what == "peers" => peers::run(&peers::Options::parse(rest)?),
+        Some((what, rest)) if what == "formats" => formats::run(&formats::Options::parse(rest)?),
         Some((other, _)) if !["help", "--help", "-h"].contains(&other.as_str()) => {
             Err(Failure::new(format!("unknown benchmark `{other}`\n\n{USAGE}")))
         }

@@ -354,8 +354,8 @@ impl Task {
         scratch: Scratch,
     ) {
         let (planes, before) = memory.packed(self.inputs[1]);
-        let weights = &planes[0][before / acts.cols() * kernel.row_bytes()..];
-        let start = |unit: usize| weights.as_ptr().wrapping_add(kernel.unit_start(acts.rows(), unit));
+        let weights = kernel.weights(&planes, before / acts.cols());
+        let start = |unit: usize| weights.start().wrapping_add(kernel.unit_start(acts.rows(), unit));
         let beyond = after.map_or(std::ptr::null(), |next| next.start(memory, worker.index));
         worker.for_each_chunk_ahead(self.units, |unit, next| {
             let args = QuantMatmulArgs {

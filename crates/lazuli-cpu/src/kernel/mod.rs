@@ -19,7 +19,6 @@ pub mod matmul_float;
 pub mod norm;
 pub mod plain;
 pub mod quant;
-pub mod reduce;
 pub mod rope;
 pub mod softmax;
 

@@ -3,7 +3,7 @@
 //! Source: GGUF specification and ggml block definitions; the layouts are described in [`crate::blocks`]. Only
 //! IQ4_NL and IQ4_XS are encoded: the others need a search over their grids with calibration data.
 
-mod grids;
+pub mod grids;
 mod iq1;
 mod iq2;
 mod iq3;

@@ -259,8 +259,8 @@ impl ExpertTask {
                         (rows.add(unit.bytes), scratch)
                     };
                     let (planes, before) = self.planes(memory, expert, k);
-                    let weights = &planes[0][(before + columns.start) * kernel.row_bytes()..];
                     let part = kernel.part(columns.len());
+                    let weights = part.weights(&planes, before + columns.start);
                     let args = QuantMatmulArgs { weights, shape, acts, out: y, out_stride: y_stride, next };
                     part.run(&args, 0..part.units(m), scratch);
                 }

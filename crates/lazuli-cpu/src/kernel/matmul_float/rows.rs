@@ -31,10 +31,7 @@ impl<'a> PackedRows<'a> {
     /// # Errors
     /// Planes that do not fit the format and shape.
     pub fn new(format: Format, planes: &'a [&'a [u8]], rows: usize, cols: usize) -> Result<Self, QuantError> {
-        if rows > 0 {
-            // The format's own checks, by way of a decode of the last row.
-            format.decode_row(planes, rows, cols, rows - 1, &mut vec![0.0; cols])?;
-        }
+        format.check(planes, rows, cols)?;
         Ok(Self { format, planes, rows, cols, first: 0 })
     }
 

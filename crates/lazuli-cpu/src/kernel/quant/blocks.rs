@@ -1,17 +1,76 @@
 //! [`Blocks`]: how kernels see a block format, 256 weights of a row at a time.
 
 use crate::simd::Dot;
+use lazuli_quant::ScaleType;
 
 /// Weights that kernels take in one step: one block of a K-quant, eight blocks of 32.
 pub(super) const OCTET: usize = 256;
 /// Weights under one activation scale.
 pub(super) const GROUP: usize = 32;
 
-/// A pointer to 256 whole weights of a row.
+/// How the scales of a planar format lie in their planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SideLayout {
+    /// Their type, where the format leaves it open.
+    pub scale: ScaleType,
+    /// The logarithm (base 2) of how many groups of 32 weights share one, where the format leaves it open.
+    pub shift: u32,
+}
+
+/// What a planar format keeps beside its codes: pointers to scales, and to biases if it has any.
 #[derive(Clone, Copy)]
-pub(super) struct Octet(pub *const u8);
+pub(super) struct Sides {
+    pub planes: [*const u8; 2],
+    pub layout: SideLayout,
+}
+
+impl Sides {
+    /// Of formats that have one plane.
+    pub const NONE: Self =
+        Self { planes: [std::ptr::null(); 2], layout: SideLayout { scale: ScaleType::F32, shift: 0 } };
+
+    /// The sides of octet `octet` of the row that these are the start of.
+    #[inline(always)]
+    pub fn at<F: Blocks>(self, octet: usize) -> Self {
+        let offset = F::side_offset(octet, self.layout);
+        Self { planes: self.planes.map(|plane| plane.wrapping_add(offset)), ..self }
+    }
+}
+
+/// The second and third planes of a planar format's rows.
+#[derive(Clone, Copy)]
+pub(super) struct SidePlanes {
+    /// Their rows' start.
+    pub first: Sides,
+    /// Bytes of one row of each.
+    pub row_bytes: [usize; 2],
+    /// Weight rows that share a row of scales, and how many rows with the first row's scales come before it.
+    pub tile: usize,
+    pub skip: usize,
+}
+
+impl SidePlanes {
+    /// The sides of row `n`.
+    #[inline(always)]
+    pub fn row(&self, n: usize) -> Sides {
+        let row = if self.tile == 1 { n } else { (n + self.skip) / self.tile };
+        let [a, b] = self.first.planes;
+        let planes = [a.wrapping_add(row * self.row_bytes[0]), b.wrapping_add(row * self.row_bytes[1])];
+        Sides { planes, ..self.first }
+    }
+}
+
+/// A pointer to 256 whole weights of a row: their codes, and where a planar format keeps the rest of them.
+#[derive(Clone, Copy)]
+pub(super) struct Octet(pub *const u8, pub Sides);
 
 impl Octet {
+    /// Of a format with one plane.
+    #[inline(always)]
+    pub fn of(at: *const u8) -> Self {
+        Self(at, Sides::NONE)
+    }
+
     /// The byte at `offset`.
     #[inline(always)]
     pub unsafe fn at(self, offset: usize) -> *const u8 {
@@ -31,25 +90,48 @@ impl Octet {
 
 /// The largest octet of any format of blocks of 32.
 const OCTET_ROOM: usize = 8 * 34;
+/// The largest octet's scales: eight of four bytes.
+const SIDE_ROOM: usize = 32;
 
 /// Room for the end of a row that is not a whole octet.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Remainder([u8; OCTET_ROOM]);
+pub(super) struct Remainder {
+    codes: [u8; OCTET_ROOM],
+    sides: [[u8; SIDE_ROOM]; 2],
+}
 
 impl Remainder {
     /// Zeros.
     pub fn new() -> Self {
-        Self([0; OCTET_ROOM])
+        Self { codes: [0; OCTET_ROOM], sides: [[0; SIDE_ROOM]; 2] }
     }
 
-    /// Copies `bytes` bytes and makes a whole octet of them: zero blocks follow.
+    /// Copies the bytes from octet `at` of a row to the row's end, and makes a whole octet of them: zero blocks
+    /// follow. `row` is the row's start, `bytes` and `side_bytes` are its length.
     #[inline(always)]
-    pub unsafe fn fill(&mut self, from: *const u8, bytes: usize) -> Octet {
-        debug_assert!(bytes <= OCTET_ROOM);
-        // SAFETY: the caller vouches for the bytes, fewer than an octet, and has filled as many before.
-        unsafe { std::ptr::copy_nonoverlapping(from, self.0.as_mut_ptr(), bytes) };
-        Octet(self.0.as_ptr())
+    pub unsafe fn fill<F: Blocks>(
+        &mut self,
+        row: Octet,
+        at: usize,
+        bytes: usize,
+        side_bytes: [usize; 2],
+    ) -> Octet {
+        let offset = at * F::OCTET_BYTES;
+        debug_assert!(bytes - offset <= OCTET_ROOM);
+        let mut sides = row.1;
+        // SAFETY: the caller vouches for the row, which ends within this octet, and has filled as many bytes before.
+        unsafe {
+            std::ptr::copy_nonoverlapping(row.0.add(offset), self.codes.as_mut_ptr(), bytes - offset);
+            for plane in 0..F::PLANES - 1 {
+                let offset = F::side_offset(at, sides.layout);
+                let from = sides.planes[plane].add(offset);
+                let len = (side_bytes[plane] - offset).min(SIDE_ROOM);
+                std::ptr::copy_nonoverlapping(from, self.sides[plane].as_mut_ptr(), len);
+                sides.planes[plane] = self.sides[plane].as_ptr();
+            }
+        }
+        Octet(self.codes.as_ptr(), sides)
     }
 }
 
@@ -60,6 +142,13 @@ pub(super) unsafe fn read_u16(p: *const u8) -> u16 {
     u16::from_le(unsafe { p.cast::<u16>().read_unaligned() })
 }
 
+/// The little-endian 64-bit number at `p`, which needs no alignment.
+#[inline(always)]
+pub(super) unsafe fn read_u64(p: *const u8) -> u64 {
+    // SAFETY: the caller vouches for eight bytes.
+    u64::from_le(unsafe { p.cast::<u64>().read_unaligned() })
+}
+
 /// The little-endian 32-bit number at `p`, which needs no alignment.
 #[inline(always)]
 pub(super) unsafe fn read_u32(p: *const u8) -> u32 {
@@ -67,19 +156,23 @@ pub(super) unsafe fn read_u32(p: *const u8) -> u32 {
     u32::from_le(unsafe { p.cast::<u32>().read_unaligned() })
 }
 
-/// A block format whose weights are `scale * (code - OFFSET) + min`, with integer codes.
+/// A format whose weights are `scale * (code - OFFSET) + min`, with integer codes or [`Blocks::FLOAT`] ones.
 ///
 /// Codes come in natural order, 64 at a time. Scales stand for 32 weights each, or for 16 ([`Blocks::FINE`]);
-/// mins, where [`Blocks::MINS`] says there are any, for 32.
+/// so do mins, where [`Blocks::MINS`] says there are any.
 pub(super) trait Blocks: 'static {
     /// Weights per block: 32 or 256.
     const LEN: usize;
-    /// Bytes per block.
+    /// Bytes per block, in the plane of codes if there are more.
     const BYTES: usize;
+    /// Planes: codes, scales, biases.
+    const PLANES: usize = 1;
     /// What is subtracted from a stored code.
     const OFFSET: u8 = 0;
     /// Codes are any `i8`; otherwise they lie in `0..=127`.
     const SIGNED: bool = false;
+    /// Codes are e4m3 floats over 256 ([`Dot::wide_e4m3`]), and neither offset nor signed; there are no mins.
+    const FLOAT: bool = false;
     /// Weights have a `min`.
     const MINS: bool = false;
     /// Scales stand for 16 weights.
@@ -93,12 +186,33 @@ pub(super) trait Blocks: 'static {
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> Self::Scales<S>;
     /// `acc + sums * scales` for the sums of codes `64 C .. 64 C + 64`.
     fn fold<S: Dot, const C: usize>(s: S, acc: S::Wide, sums: S::Sums, scales: Self::Scales<S>) -> S::Wide;
+    /// The same for the products of [`Blocks::FLOAT`] codes: 16 sums of codes `64 C .. 64 C + 32`, and 16 of the rest.
+    #[inline(always)]
+    fn fold_floats<S: Dot, const C: usize>(
+        _s: S,
+        acc: S::Wide,
+        _products: [S::Wide; 2],
+        _scales: Self::Scales<S>,
+    ) -> S::Wide {
+        acc
+    }
     /// Stores 8 scales, or 16.
     unsafe fn store_scales<S: Dot>(s: S, p: *mut f32, scales: Self::Scales<S>);
-    /// The mins; unused where there are none.
+    /// The mins of 32 weights each; unused where there are none.
     #[inline(always)]
     unsafe fn mins<S: Dot>(s: S, _o: Octet) -> S::Eight {
         s.eight_splat(0.0)
+    }
+    /// What is subtracted from 16 weights each, so the negative of their mins, times their group's number in `by`;
+    /// unused unless [`Blocks::FINE`].
+    #[inline(always)]
+    unsafe fn fine_mins<S: Dot>(s: S, _o: Octet, _by: S::Eight) -> S::Wide {
+        s.wide_zero()
+    }
+    /// Bytes from a row's first scale (and bias) to the first of octet `octet`; unused for one plane.
+    #[inline(always)]
+    fn side_offset(_octet: usize, _layout: SideLayout) -> usize {
+        0
     }
 
     /// Bytes of 256 weights.
@@ -114,6 +228,15 @@ macro_rules! coarse {
             s.fold_pairs::<C>(acc, sums, scales)
         }
         #[inline(always)]
+        fn fold_floats<S: Dot, const C: usize>(
+            s: S,
+            acc: S::Wide,
+            products: [S::Wide; 2],
+            scales: S::Eight,
+        ) -> S::Wide {
+            s.fold_floats::<C>(acc, products, scales)
+        }
+        #[inline(always)]
         unsafe fn store_scales<S: Dot>(s: S, p: *mut f32, scales: S::Eight) {
             // SAFETY: the caller vouches for the room.
             unsafe { s.store_eight(p, scales) }
@@ -121,3 +244,21 @@ macro_rules! coarse {
     };
 }
 pub(super) use coarse;
+
+/// The part of [`Blocks`] that formats with a scale for each 16 weights share.
+macro_rules! fine {
+    () => {
+        const FINE: bool = true;
+        type Scales<S: Dot> = S::Wide;
+        #[inline(always)]
+        fn fold<S: Dot, const C: usize>(s: S, acc: S::Wide, sums: S::Sums, scales: S::Wide) -> S::Wide {
+            s.fold_quads::<C>(acc, sums, scales)
+        }
+        #[inline(always)]
+        unsafe fn store_scales<S: Dot>(s: S, p: *mut f32, scales: S::Wide) {
+            // SAFETY: the caller vouches for the room.
+            unsafe { s.store_wide(p, scales) }
+        }
+    };
+}
+pub(super) use fine;

@@ -1,12 +1,14 @@
 //! Few rows of activations: weights are read once, in the file's own layout, ahead of one prefetch stream.
 
 use super::acts::{Activations, Row};
-use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
-use crate::simd::Dot;
+use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides};
+use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
 /// How far the prefetch stream runs ahead of the weights in use.
 pub(super) const AHEAD: usize = 6 * 1024;
+/// The same for the planes of scales and biases, of which a row has far fewer bytes.
+const SIDE_AHEAD: usize = 1024;
 /// A cache line.
 pub(super) const LINE: usize = 64;
 
@@ -16,6 +18,8 @@ pub(super) struct Job {
     pub weights: *const u8,
     /// Bytes of one row.
     pub row_bytes: usize,
+    /// The other planes.
+    pub sides: SidePlanes,
     /// The activations' shape.
     pub shape: Activations,
     /// The activations, in the row-by-row layout.
@@ -55,6 +59,26 @@ impl Stream {
     }
 }
 
+/// The streams of all planes.
+struct Streams {
+    codes: Stream,
+    sides: [usize; 2],
+}
+
+impl Streams {
+    /// Asks for scales and biases some way past those of the row whose sides are `row`.
+    #[inline(always)]
+    fn pass_sides<S: Dot>(&mut self, s: S, row: Sides, planes: &SidePlanes, count: usize) {
+        for plane in 0..count - 1 {
+            let to = row.planes[plane] as usize + planes.row_bytes[plane] + SIDE_AHEAD;
+            while self.sides[plane] < to {
+                s.prefetch(self.sides[plane] as *const u8);
+                self.sides[plane] += LINE;
+            }
+        }
+    }
+}
+
 /// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
 type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
 
@@ -69,17 +93,22 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
 ) {
     // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
     unsafe {
-        let mut scales = [[F::scales(s, weights[0], s.eight(acts[0].scales.add(at / GROUP))); M]; R];
+        let none = (F::scales(s, weights[0], s.eight(acts[0].scales.add(at / GROUP))), s.wide_zero());
+        let mut scales = [[none; M]; R];
         for r in 0..R {
             for m in 0..M {
-                scales[r][m] = F::scales(s, weights[r], s.eight(acts[m].scales.add(at / GROUP)));
+                let by = s.eight(acts[m].scales.add(at / GROUP));
+                scales[r][m].0 = F::scales(s, weights[r], by);
+                if F::MINS && F::FINE {
+                    scales[r][m].1 = F::fine_mins(s, weights[r], by);
+                }
             }
         }
         chunk::<S, F, R, M, 0>(s, weights, acts, at, &scales, sums);
         chunk::<S, F, R, M, 1>(s, weights, acts, at, &scales, sums);
         chunk::<S, F, R, M, 2>(s, weights, acts, at, &scales, sums);
         chunk::<S, F, R, M, 3>(s, weights, acts, at, &scales, sums);
-        if F::MINS {
+        if F::MINS && !F::FINE {
             for r in 0..R {
                 let mins = F::mins(s, weights[r]);
                 for m in 0..M {
@@ -91,6 +120,9 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
     }
 }
 
+/// The scales of an octet for a row of activations, and its mins where they are fine.
+type Scales<S, F> = (<F as Blocks>::Scales<S>, <S as Dot>::Wide);
+
 /// Codes `64 C .. 64 C + 64` of an octet.
 #[inline(always)]
 unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usize>(
@@ -98,19 +130,27 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
     weights: [Octet; R],
     acts: &[Row; M],
     at: usize,
-    scales: &[[F::Scales<S>; M]; R],
+    scales: &[[Scales<S, F>; M]; R],
     sums: &mut [[Sum<S>; M]; R],
 ) {
     // SAFETY: as for `octet`.
     unsafe {
+        if F::FLOAT {
+            float_chunk::<S, F, R, M, C>(s, weights, acts, at, scales, sums);
+            return;
+        }
         let mut a = [s.bytes(acts[0].codes.add(at + 64 * C)); M];
         let mut start = [s.no_sums(); M];
+        let mut negative = [s.no_sums(); M];
         for m in 0..M {
             a[m] = s.bytes(acts[m].codes.add(at + 64 * C));
             if F::SIGNED {
                 start[m] = s.signed_start(a[m]);
             } else if F::OFFSET > 0 {
                 start[m] = s.offset_sums(F::OFFSET, a[m]);
+            }
+            if F::MINS && F::FINE {
+                negative[m] = s.offset_sums(1, a[m]);
             }
         }
         for r in 0..R {
@@ -121,7 +161,37 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
                 } else {
                     s.dot_unsigned(start[m], w, a[m])
                 };
-                sums[r][m].0 = F::fold::<S, C>(s, sums[r][m].0, dot, scales[r][m]);
+                let (by, mins) = scales[r][m];
+                sums[r][m].0 = F::fold::<S, C>(s, sums[r][m].0, dot, by);
+                if F::MINS && F::FINE {
+                    sums[r][m].0 = s.fold_quads::<C>(sums[r][m].0, negative[m], mins);
+                }
+            }
+        }
+    }
+}
+
+/// [`chunk`] for codes that are floats: products with the activations' codes as floats too.
+#[inline(always)]
+unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usize>(
+    s: S,
+    weights: [Octet; R],
+    acts: &[Row; M],
+    at: usize,
+    scales: &[[Scales<S, F>; M]; R],
+    sums: &mut [[Sum<S>; M]; R],
+) {
+    // SAFETY: as for `octet`.
+    unsafe {
+        for m in 0..M {
+            let a = acts[m].codes.add(at + 64 * C);
+            let a = [0, 16, 32, 48].map(|i| s.wide_i8(a.add(i)));
+            for r in 0..R {
+                let w = weights[r].at(64 * C);
+                let w = [0, 16, 32, 48].map(|i| s.wide_e4m3(w.add(i)));
+                let low = s.wide_fma(w[1], a[1], s.wide_mul(w[0], a[0]));
+                let high = s.wide_fma(w[3], a[3], s.wide_mul(w[2], a[2]));
+                sums[r][m].0 = F::fold_floats::<S, C>(s, sums[r][m].0, [low, high], scales[r][m].0);
             }
         }
     }
@@ -135,7 +205,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     job: &Job,
     n: usize,
     token: usize,
-    stream: &mut Stream,
+    streams: &mut Streams,
     ends: &mut [Remainder; R],
 ) {
     let k = job.shape.k;
@@ -147,29 +217,35 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
             *acts = job.shape.row(job.acts, (token + m).min(job.shape.m - 1));
         }
         let first = job.weights.add(n * job.row_bytes);
-        let mut row = [first; R];
+        let mut row = [Octet::of(first); R];
         for (r, row) in row.iter_mut().enumerate() {
-            *row = first.add(r.min(exist - 1) * job.row_bytes);
+            let r = r.min(exist - 1);
+            let sides = if F::PLANES > 1 { job.sides.row(n + r) } else { Sides::NONE };
+            *row = Octet(first.add(r * job.row_bytes), sides);
+        }
+        if F::PLANES > 1 && token == 0 {
+            streams.pass_sides(s, row[R - 1].1, &job.sides, F::PLANES);
         }
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
         let mut ahead = first as usize + AHEAD + (R - 1) * job.row_bytes;
         for at in (0..k).step_by(OCTET) {
-            let offset = at / OCTET * F::OCTET_BYTES;
-            let mut octets = [Octet(first); R];
+            let index = at / OCTET;
+            let mut octets = row;
             for (r, octet) in octets.iter_mut().enumerate() {
-                *octet = Octet(row[r].add(offset));
                 if F::LEN < OCTET && k - at < OCTET {
-                    *octet = ends[r].fill(octet.0, job.row_bytes - offset);
+                    *octet = ends[r].fill::<F>(row[r], index, job.row_bytes, job.sides.row_bytes);
+                } else {
+                    *octet = Octet(row[r].0.add(index * F::OCTET_BYTES), row[r].1.at::<F>(index));
                 }
             }
             ahead += R * F::OCTET_BYTES;
-            stream.run_to(s, ahead);
+            streams.codes.run_to(s, ahead);
             octet::<S, F, R, M>(s, octets, &acts, at, &mut sums);
         }
         for (r, sums) in sums.iter().enumerate().take(exist) {
             for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
                 let mut y = s.wide_sum(wide);
-                if F::MINS {
+                if F::MINS && !F::FINE {
                     y += s.eight_sum(eight);
                 }
                 job.out.add((token + m) * job.stride + n + r).write(y);
@@ -183,11 +259,14 @@ unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Jo
     // SAFETY: the caller's job, handed on row by row.
     unsafe {
         let row = |n: usize| job.weights.add(n * job.row_bytes);
-        let mut stream = Stream::new(row(job.rows.start), row(job.rows.end), job.next);
+        let mut streams = Streams {
+            codes: Stream::new(row(job.rows.start), row(job.rows.end), job.next),
+            sides: job.sides.row(job.rows.start).planes.map(|from| from as usize),
+        };
         let mut ends = [Remainder::new(); R];
         for n in job.rows.clone().step_by(R) {
             for token in (0..job.shape.m).step_by(M) {
-                rows::<S, F, R, M>(s, job, n, token, &mut stream, &mut ends);
+                rows::<S, F, R, M>(s, job, n, token, &mut streams, &mut ends);
             }
         }
     }
@@ -202,7 +281,10 @@ unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Jo
 pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        if job.shape.m == 1 {
+        if const { matches!(S::ISA, Isa::Scalar) } {
+            // Plain code gains nothing from more at a time, and is long as it is.
+            walk::<S, F, 1, 1>(s, job);
+        } else if job.shape.m == 1 {
             walk::<S, F, 2, 1>(s, job);
         } else {
             // Further pairs of activations find the weights in the first-level cache.

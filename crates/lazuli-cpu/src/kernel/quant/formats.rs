@@ -2,7 +2,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
-use super::blocks::{Blocks, Octet, coarse, read_u16, read_u32};
+use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32};
 use crate::simd::Dot;
 
 /// `d`, then 32 signed bytes.
@@ -24,7 +24,12 @@ pub(super) struct Q6K;
 
 /// Four-bit codes of two neighbouring blocks of 32, `offset` bytes into each.
 #[inline(always)]
-unsafe fn nibbles_of_two<S: Dot, const C: usize>(s: S, o: Octet, bytes: usize, offset: usize) -> S::Bytes {
+pub(super) unsafe fn nibbles_of_two<S: Dot, const C: usize>(
+    s: S,
+    o: Octet,
+    bytes: usize,
+    offset: usize,
+) -> S::Bytes {
     unsafe { s.nibbles_pair(o.at(2 * C * bytes + offset), o.at((2 * C + 1) * bytes + offset)) }
 }
 
@@ -151,8 +156,8 @@ macro_rules! six_bit {
         #[inline(always)]
         unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
             unsafe {
-                let d = s.eight_splat_f16(read_u16(o.0));
-                s.eight_mul(s.eight_mul(s.eight_u8(six_bit_scales(o.0)), d), by)
+                let d = s.eight_splat_f16(read_u16(o.at(0)));
+                s.eight_mul(s.eight_mul(s.eight_u8(six_bit_scales(o.at(0))), d), by)
             }
         }
         #[inline(always)]
@@ -160,7 +165,7 @@ macro_rules! six_bit {
             unsafe {
                 // The sign bit turns the factor of what is subtracted around.
                 let d = s.eight_splat_f16(read_u16(o.at(2)) ^ 0x8000);
-                s.eight_mul(s.eight_u8(six_bit_mins(o.0)), d)
+                s.eight_mul(s.eight_u8(six_bit_mins(o.at(0))), d)
             }
         }
     };
@@ -199,8 +204,7 @@ impl Blocks for Q6K {
     const LEN: usize = 256;
     const BYTES: usize = 210;
     const OFFSET: u8 = 32;
-    const FINE: bool = true;
-    type Scales<S: Dot> = S::Wide;
+    fine!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
@@ -219,13 +223,5 @@ impl Blocks for Q6K {
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe { s.wide_scales(o.at(192), s.eight_mul(s.eight_splat_f16(read_u16(o.at(208))), by)) }
-    }
-    #[inline(always)]
-    fn fold<S: Dot, const C: usize>(s: S, acc: S::Wide, sums: S::Sums, scales: S::Wide) -> S::Wide {
-        s.fold_quads::<C>(acc, sums, scales)
-    }
-    #[inline(always)]
-    unsafe fn store_scales<S: Dot>(s: S, p: *mut f32, scales: S::Wide) {
-        unsafe { s.store_wide(p, scales) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::acts::{Activations, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
-use super::panel::{NUMBERS, Panel};
+use super::panel::{Panel, numbers};
 use crate::simd::{Dot, Isa};
 
 /// Weights of each row that are gone through for all tiles before the next: their panel stays in the L1 cache.
@@ -17,6 +17,15 @@ pub(super) enum Kind {
     ScaledWithMins,
     /// 16 scales of 16 weights.
     Fine,
+    /// 16 scales of 16 weights and 16 mins.
+    FineWithMins,
+}
+
+impl Kind {
+    /// Numbers of each row for 256 weights.
+    pub fn numbers(self) -> usize {
+        numbers(self == Self::FineWithMins)
+    }
 }
 
 /// A panel times all activations.
@@ -101,17 +110,25 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
                     }
                 }
             }
-            let number = at / OCTET * NUMBERS + at % OCTET / STEP;
-            let numbers = panel.numbers.add(number * V * lanes);
+            let count = const { numbers(STEP < GROUP && MINS) };
+            let number = at / OCTET * count + at % OCTET / STEP;
+            let from = panel.numbers.add(number * V * lanes);
             for m in 0..TILE {
                 let scale = s.splat(*acts.scales.add(at / GROUP * TILE + m));
                 for v in 0..V {
-                    let scale = s.mul(s.load(numbers.add(v * lanes)), scale);
+                    let scale = s.mul(s.load(from.add(v * lanes)), scale);
                     sums[m][v] = s.fma(s.to_f32(dots[m][v]), scale, sums[m][v]);
                 }
                 if MINS {
-                    let sum = s.splat(*acts.sums.add(at / GROUP * TILE + m));
-                    let mins = numbers.add(NUMBERS / 2 * V * lanes);
+                    let sum = if STEP == GROUP {
+                        *acts.sums.add(at / GROUP * TILE + m)
+                    } else {
+                        // Of 16 weights the min's negative stands in the panel; a start is the sum times -128.
+                        let start = *acts.fine_starts.add(at / STEP * TILE + m) as f32;
+                        start * (1.0 / 128.0) * *acts.scales.add(at / GROUP * TILE + m)
+                    };
+                    let sum = s.splat(sum);
+                    let mins = from.add(count / 2 * V * lanes);
                     for (v, to) in sums[m].iter_mut().enumerate() {
                         *to = s.fma(s.load(mins.add(v * lanes)), sum, *to);
                     }
@@ -197,6 +214,7 @@ unsafe fn kinds<S: Dot, const V: usize>(s: S, job: &Job) {
             Kind::Scaled => depths::<S, V, 32, false>(s, job),
             Kind::ScaledWithMins => depths::<S, V, 32, true>(s, job),
             Kind::Fine => depths::<S, V, 16, false>(s, job),
+            Kind::FineWithMins => depths::<S, V, 16, true>(s, job),
         }
     }
 }

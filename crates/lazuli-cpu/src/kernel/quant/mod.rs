@@ -8,11 +8,16 @@
 mod acts;
 mod blocks;
 mod decode;
+mod float8;
 mod formats;
 mod gemm;
+mod grids;
 mod k_quants;
+mod low_bits;
 mod panel;
+mod planar;
 mod superblock;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -20,12 +25,17 @@ pub use acts::Activations;
 
 use crate::simd::{Isa, Level, stamp_dot};
 use acts::TILE;
-use blocks::Blocks;
+use blocks::{Blocks, GROUP, SideLayout, SidePlanes, Sides};
+use float8::Float8;
 use formats::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use gemm::Kind;
-use lazuli_quant::Format;
+use grids::{Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs};
+use lazuli_quant::{Format, ScaleType};
+use low_bits::{Q2K, Q3K, Tq1_0, Tq2_0};
 use panel::{Panel, Source};
+use planar::{Affine, Affine8, Mxfp4, Nvfp4};
 use std::ops::Range;
+use tables::{GgufMxfp4, Iq4Nl, Iq4Xs};
 
 /// The product with one weight tensor, as a plan keeps it: format, shape and kernels are settled.
 #[derive(Debug, Clone, Copy)]
@@ -33,16 +43,36 @@ pub struct QuantMatmul {
     level: Level,
     n: usize,
     k: usize,
-    row_bytes: usize,
+    /// Bytes of a row of each plane.
+    row_bytes: [usize; 3],
+    /// Weight rows that share a row of scales.
+    tile: usize,
+    layout: SideLayout,
     threads: usize,
     kernels: Kernels,
+}
+
+/// The planes of a weight tensor, or of its rows from some row on: see [`QuantMatmul::weights`].
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a> {
+    /// Codes, scales, biases; empty where the format has no such plane.
+    planes: [&'a [u8]; 3],
+    /// Rows that share the first row of scales and come before the first of these.
+    skip: usize,
+}
+
+impl Weights<'_> {
+    /// The first byte of the first row's codes.
+    pub fn start(&self) -> *const u8 {
+        self.planes[0].as_ptr()
+    }
 }
 
 /// Everything that a call of [`QuantMatmul::run`] works on.
 #[derive(Debug, Clone, Copy)]
 pub struct QuantMatmulArgs<'a> {
-    /// The weights' plane: `n` rows of blocks, unaligned, straight from the file.
-    pub weights: &'a [u8],
+    /// The weights, as [`QuantMatmul::weights`] gave them.
+    pub weights: Weights<'a>,
     /// The layout of `acts`.
     pub shape: Activations,
     /// The activations that [`Activations::quantise`] wrote.
@@ -70,12 +100,19 @@ const PREFILL_UNIT_MACS: usize = 12_000_000;
 
 impl QuantMatmul {
     /// The product with weights `[n, k]` of `format`; `None` if there is no kernel for the format, or `k` does not
-    /// divide into its blocks.
+    /// divide into its blocks and into groups of 32.
     pub fn new(level: Level, format: Format, n: usize, k: usize) -> Option<Self> {
         let kernels = kernels(format)?;
-        let row_bytes = format.plane_bytes(0, 1, k)?;
-        n.checked_mul(row_bytes)?;
-        Some(Self { level, n, k, row_bytes, threads: 1, kernels })
+        if k % GROUP != 0 {
+            return None;
+        }
+        let mut row_bytes = [0; 3];
+        for (plane, bytes) in row_bytes.iter_mut().enumerate().take(format.planes()) {
+            *bytes = format.plane_bytes(plane, 1, k)?;
+            n.checked_mul(*bytes)?;
+        }
+        let (layout, tile) = side_layout(format)?;
+        Some(Self { level, n, k, row_bytes, tile, layout, threads: 1, kernels })
     }
 
     /// The same product, its units cut for `threads` workers that take them in turn as they become free.
@@ -110,12 +147,28 @@ impl QuantMatmul {
 
     /// Bytes from the first row of the weights to the first of unit `unit` of a product with `m` rows.
     pub fn unit_start(&self, m: usize, unit: usize) -> usize {
-        unit * self.unit_rows(m) * self.row_bytes
+        unit * self.unit_rows(m) * self.row_bytes[0]
     }
 
-    /// Bytes of one weight row.
+    /// Bytes of one weight row, in the plane of codes.
     pub fn row_bytes(&self) -> usize {
-        self.row_bytes
+        self.row_bytes[0]
+    }
+
+    /// This product's weights: rows `first..first + n` of a tensor whose whole planes are `planes`, unaligned, straight
+    /// from the file. For stacked tensors of experts `first` is the expert's first row.
+    ///
+    /// # Panics
+    /// If the planes are fewer than the format's or shorter than their rows.
+    pub fn weights<'a>(&self, planes: &[&'a [u8]], first: usize) -> Weights<'a> {
+        let mut from = Weights { planes: [&[]; 3], skip: first % self.tile };
+        for (plane, &bytes) in self.row_bytes.iter().enumerate().filter(|(_, bytes)| **bytes > 0) {
+            let tile = if plane == 0 { 1 } else { self.tile };
+            let rows = (first + self.n).div_ceil(tile);
+            assert!(planes[plane].len() >= rows * bytes, "weights are shorter than their shape");
+            from.planes[plane] = &planes[plane][first / tile * bytes..];
+        }
+        from
     }
 
     /// Bytes of scratch that a worker needs to run units with `m` rows; align it to 64.
@@ -124,7 +177,7 @@ impl QuantMatmul {
             return 0;
         }
         let rows = panel_rows(self.level);
-        Panel::bytes(rows, self.k).next_multiple_of(64) + m.next_multiple_of(TILE) * rows * 4
+        self.panel_bytes(rows) + m.next_multiple_of(TILE) * rows * 4
     }
 
     /// Computes the columns of the output that `units` stand for.
@@ -137,10 +190,9 @@ impl QuantMatmul {
     /// and no other thread may touch these units' columns meanwhile.
     ///
     /// # Panics
-    /// If `weights` is shorter than `n` rows, or `scratch` than [`QuantMatmul::scratch_bytes`].
+    /// If the activations have another length, or `scratch` is shorter than [`QuantMatmul::scratch_bytes`].
     pub unsafe fn run(&self, args: &QuantMatmulArgs<'_>, units: Range<usize>, scratch: &mut [u8]) {
         let m = args.shape.m;
-        assert!(args.weights.len() >= self.n * self.row_bytes, "weights are shorter than their shape");
         assert!(args.shape.k == self.k, "the activations have another length");
         let rows = self.rows_of(units, m);
         if m == 0 || rows.is_empty() {
@@ -149,8 +201,9 @@ impl QuantMatmul {
         let next = self.next_start(args, rows.end, m);
         if args.shape.few() {
             let job = decode::Job {
-                weights: args.weights.as_ptr(),
-                row_bytes: self.row_bytes,
+                weights: args.weights.start(),
+                row_bytes: self.row_bytes[0],
+                sides: self.sides(args),
                 shape: args.shape,
                 acts: args.acts,
                 rows,
@@ -176,15 +229,22 @@ impl QuantMatmul {
         scratch: &mut [u8],
     ) {
         let (width, lanes) = (panel_rows(self.level), lanes(self.level));
-        let waiting = Panel::bytes(width, self.k).next_multiple_of(64);
+        let waiting = self.panel_bytes(width);
         for n in rows.clone().step_by(width) {
             let columns = width.min(rows.end - n);
             let next = if n + columns < rows.end { self.row(args, n + columns) } else { after };
             let vectors = gemm::vectors(self.level.isa(), lanes, columns);
             // SAFETY: the scratch holds a whole panel and then the waiting sums; the weights hold the rows.
             unsafe {
-                let source =
-                    Source { first: self.row(args, n), row_bytes: self.row_bytes, rows: columns, k: self.k };
+                let source = Source {
+                    level: self.level,
+                    first: self.row(args, n),
+                    row_bytes: self.row_bytes[0],
+                    sides: self.sides(args),
+                    number: n,
+                    rows: columns,
+                    k: self.k,
+                };
                 let panel = Panel::new(scratch.as_mut_ptr(), vectors * lanes, self.k);
                 (self.kernels.pack)(self.level, source, vectors, panel);
                 let job = gemm::Job {
@@ -197,7 +257,7 @@ impl QuantMatmul {
                     out: args.out.add(n),
                     stride: args.out_stride,
                     next,
-                    next_bytes: if next.is_null() { 0 } else { width * self.row_bytes },
+                    next_bytes: if next.is_null() { 0 } else { width * self.row_bytes[0] },
                 };
                 multiply(self.level, &job);
             }
@@ -209,7 +269,7 @@ impl QuantMatmul {
         let few = self.activations(m).few();
         let step = if few { 2 } else { panel_rows(self.level) };
         let (work, most) = if few {
-            (self.n * self.row_bytes, DECODE_UNIT_BYTES)
+            (self.n * self.row_bytes.iter().sum::<usize>(), DECODE_UNIT_BYTES)
         } else {
             (m * self.n * self.k, PREFILL_UNIT_MACS)
         };
@@ -226,7 +286,20 @@ impl QuantMatmul {
 
     /// The first byte of row `n`.
     fn row(&self, args: &QuantMatmulArgs<'_>, n: usize) -> *const u8 {
-        args.weights.as_ptr().wrapping_add(n * self.row_bytes)
+        args.weights.start().wrapping_add(n * self.row_bytes[0])
+    }
+
+    /// The planes of scales and biases.
+    fn sides(&self, args: &QuantMatmulArgs<'_>) -> SidePlanes {
+        let [_, scales, biases] = args.weights.planes;
+        let first = Sides { planes: [scales.as_ptr(), biases.as_ptr()], layout: self.layout };
+        let row_bytes = [self.row_bytes[1], self.row_bytes[2]];
+        SidePlanes { first, row_bytes, tile: self.tile, skip: args.weights.skip }
+    }
+
+    /// Bytes of a panel of `rows` rows, whole cache lines.
+    fn panel_bytes(&self, rows: usize) -> usize {
+        Panel::bytes(rows, self.k, self.kernels.kind.numbers()).next_multiple_of(64)
     }
 
     fn rows_of(&self, units: Range<usize>, m: usize) -> Range<usize> {
@@ -253,16 +326,31 @@ stamp_dot! {
     unsafe fn multiply(job: &gemm::Job) = gemm::multiply;
 }
 
+/// How a format's scales lie in their planes, and how many rows share a row of them; `None` if no kernel reads them so.
+fn side_layout(format: Format) -> Option<(SideLayout, usize)> {
+    let shared = |weights: u16| {
+        let groups = usize::from(weights) / GROUP;
+        (usize::from(weights) % GROUP == 0 && groups.is_power_of_two()).then(|| groups.trailing_zeros())
+    };
+    Some(match format {
+        Format::Affine { group, scale, .. } => (SideLayout { scale, shift: shared(group)? }, 1),
+        Format::Fp8Block { rows, cols } => {
+            (SideLayout { scale: ScaleType::F32, shift: shared(cols)? }, usize::from(rows))
+        }
+        _ => (Sides::NONE.layout, 1),
+    })
+}
+
 /// The kernels of each format, and which driver decodes with it, compiled for every level.
 macro_rules! formats {
-    ($($format:ident $driver:ident $decode:ident $pack:ident,)+) => {
+    ($($format:pat => $blocks:ty, $driver:ident $decode:ident $pack:ident;)+) => {
         stamp_dot! {
-            $(unsafe fn $decode(job: &decode::Job) = $driver::decode::<_, $format>;)+
-            $(unsafe fn $pack(source: Source, vectors: usize, panel: Panel) = panel::pack::<_, $format>;)+
+            $(unsafe fn $decode(job: &decode::Job) = $driver::decode::<_, $blocks>;)+
+            $(unsafe fn $pack(source: Source, vectors: usize, panel: Panel) = panel::pack::<_, $blocks>;)+
         }
         fn kernels(format: Format) -> Option<Kernels> {
             Some(match format {
-                $(Format::$format => Kernels { decode: $decode, pack: $pack, kind: kind::<$format>() },)+
+                $($format => Kernels { decode: $decode, pack: $pack, kind: kind::<$blocks>() },)+
                 _ => return None,
             })
         }
@@ -270,19 +358,44 @@ macro_rules! formats {
 }
 
 formats! {
-    Q8_0 decode decode_q8_0 pack_q8_0,
-    Q4_0 decode decode_q4_0 pack_q4_0,
-    Q4_1 decode decode_q4_1 pack_q4_1,
-    Q5_0 decode decode_q5_0 pack_q5_0,
-    Q5_1 decode decode_q5_1 pack_q5_1,
-    Q4K superblock decode_q4_k pack_q4_k,
-    Q5K superblock decode_q5_k pack_q5_k,
-    Q6K superblock decode_q6_k pack_q6_k,
+    Format::Q8_0 => Q8_0, decode decode_q8_0 pack_q8_0;
+    Format::Q4_0 => Q4_0, decode decode_q4_0 pack_q4_0;
+    Format::Q4_1 => Q4_1, decode decode_q4_1 pack_q4_1;
+    Format::Q5_0 => Q5_0, decode decode_q5_0 pack_q5_0;
+    Format::Q5_1 => Q5_1, decode decode_q5_1 pack_q5_1;
+    Format::Q4K => Q4K, superblock decode_q4_k pack_q4_k;
+    Format::Q5K => Q5K, superblock decode_q5_k pack_q5_k;
+    Format::Q6K => Q6K, superblock decode_q6_k pack_q6_k;
+    Format::Q2K => Q2K, decode decode_q2_k pack_q2_k;
+    Format::Q3K => Q3K, decode decode_q3_k pack_q3_k;
+    Format::Tq1_0 => Tq1_0, decode decode_tq1_0 pack_tq1_0;
+    Format::Tq2_0 => Tq2_0, decode decode_tq2_0 pack_tq2_0;
+    Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl pack_iq4_nl;
+    Format::Iq4Xs => Iq4Xs, decode decode_iq4_xs pack_iq4_xs;
+    Format::GgufMxfp4 => GgufMxfp4, decode decode_gguf_mxfp4 pack_gguf_mxfp4;
+    Format::Iq3S => Iq3S, decode decode_iq3_s pack_iq3_s;
+    Format::Iq3Xxs => Iq3Xxs, decode decode_iq3_xxs pack_iq3_xxs;
+    Format::Iq2S => Iq2S, decode decode_iq2_s pack_iq2_s;
+    Format::Iq2Xs => Iq2Xs, decode decode_iq2_xs pack_iq2_xs;
+    Format::Iq2Xxs => Iq2Xxs, decode decode_iq2_xxs pack_iq2_xxs;
+    Format::Iq1S => Iq1S, decode decode_iq1_s pack_iq1_s;
+    Format::Iq1M => Iq1M, decode decode_iq1_m pack_iq1_m;
+    Format::Affine { bits: 2, .. } => Affine<2>, decode decode_affine_2 pack_affine_2;
+    Format::Affine { bits: 3, .. } => Affine<3>, decode decode_affine_3 pack_affine_3;
+    Format::Affine { bits: 4, .. } => Affine<4>, decode decode_affine_4 pack_affine_4;
+    Format::Affine { bits: 5, .. } => Affine<5>, decode decode_affine_5 pack_affine_5;
+    Format::Affine { bits: 6, .. } => Affine<6>, decode decode_affine_6 pack_affine_6;
+    Format::Affine { bits: 8, .. } => Affine8, decode decode_affine_8 pack_affine_8;
+    Format::Mxfp4 => Mxfp4, decode decode_mxfp4 pack_mxfp4;
+    Format::Nvfp4 => Nvfp4, decode decode_nvfp4 pack_nvfp4;
+    Format::Mxfp8 => Float8<true>, decode decode_mxfp8 pack_mxfp8;
+    Format::Fp8Block { .. } => Float8<false>, decode decode_fp8_block pack_fp8_block;
 }
 
 fn kind<F: Blocks>() -> Kind {
     match (F::FINE, F::MINS) {
-        (true, _) => Kind::Fine,
+        (true, false) => Kind::Fine,
+        (true, true) => Kind::FineWithMins,
         (false, true) => Kind::ScaledWithMins,
         (false, false) => Kind::Scaled,
     }

@@ -1,14 +1,21 @@
 //! Packing weight rows into the one form that the panel kernels multiply, whatever the format.
 //!
 //! A panel holds `rows` weight rows (a few native vectors of them) over the whole of `k`:
-//! codes `[k / 4][rows][4]`, signed, plus [`Dot::PANEL_BIAS`]; and numbers `[k / 256][16][rows]`: for each row 8
-//! scales of 32 weights and 8 mins, or 16 scales of 16 weights. `w = scale * code + min`.
+//! codes `[k / 4][rows][4]`, signed, plus [`Dot::PANEL_BIAS`]; and numbers `[k / 256][count][rows]`: for each row 8
+//! scales of 32 weights and 8 mins, or 16 scales of 16 weights, and 16 mins if there are any ([`numbers`]).
+//! `w = scale * code + min`.
 
-use super::blocks::{Blocks, OCTET, Octet, Remainder};
-use crate::simd::Dot;
+use super::blocks::{Blocks, OCTET, Octet, Remainder, SidePlanes, Sides};
+use super::float8;
+use crate::simd::{Dot, Level, stamp};
 
-/// Numbers of each row for 256 weights.
-pub(super) const NUMBERS: usize = 16;
+/// The most numbers that a row has for 256 weights.
+const MOST_NUMBERS: usize = 32;
+
+/// Numbers of each row for 256 weights: mins of 16 weights need 16 more than any others.
+pub(super) const fn numbers(fine_mins: bool) -> usize {
+    if fine_mins { MOST_NUMBERS } else { MOST_NUMBERS / 2 }
+}
 /// No level has more lanes.
 const LANES: usize = crate::simd::MAX_LANES;
 
@@ -22,10 +29,10 @@ pub(super) struct Panel {
 }
 
 impl Panel {
-    /// Bytes of a panel of `rows` rows of `k` weights.
-    pub fn bytes(rows: usize, k: usize) -> usize {
+    /// Bytes of a panel of `rows` rows of `k` weights, with `numbers` for 256 weights.
+    pub fn bytes(rows: usize, k: usize, numbers: usize) -> usize {
         let padded = k.next_multiple_of(OCTET);
-        rows * padded + rows * padded / OCTET * NUMBERS * 4
+        rows * padded + rows * padded / OCTET * numbers * 4
     }
 
     /// A panel in memory of [`Panel::bytes`].
@@ -41,10 +48,15 @@ impl Panel {
 /// A run of weight rows to pack.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
+    /// The level that packs.
+    pub level: Level,
     /// The first of them.
     pub first: *const u8,
     /// Bytes of one.
     pub row_bytes: usize,
+    /// The other planes, and the first row's number there.
+    pub sides: SidePlanes,
+    pub number: usize,
     /// How many there are, at least one; the panel's rows past them repeat the last.
     pub rows: usize,
     /// Weights of one.
@@ -55,7 +67,7 @@ pub(super) struct Source {
 #[repr(align(64))]
 struct Unpacked {
     codes: [[u8; OCTET]; LANES],
-    numbers: [[f32; NUMBERS]; LANES],
+    numbers: [[f32; MOST_NUMBERS]; LANES],
 }
 
 /// Packs `vectors` native vectors of rows.
@@ -64,31 +76,44 @@ struct Unpacked {
 /// The source's rows must be readable, and the panel writable at its size for `vectors * LANES` rows.
 #[inline(always)]
 pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usize, panel: Panel) {
-    let mut unpacked = Unpacked { codes: [[0; OCTET]; LANES], numbers: [[0.0; NUMBERS]; LANES] };
+    let mut unpacked = Unpacked { codes: [[0; OCTET]; LANES], numbers: [[0.0; MOST_NUMBERS]; LANES] };
     let mut end = Remainder::new();
     for v in 0..vectors {
         for o in 0..source.k.div_ceil(OCTET) {
-            let offset = o * F::OCTET_BYTES;
             for lane in 0..S::LANES {
                 let row = (v * S::LANES + lane).min(source.rows - 1);
                 // SAFETY: the row exists; where its end is not a whole octet it is copied into one.
                 unsafe {
-                    let mut octet = Octet(source.first.add(row * source.row_bytes + offset));
-                    if F::LEN < OCTET && source.k - o * OCTET < OCTET {
-                        octet = end.fill(octet.0, source.row_bytes - offset);
-                    }
+                    let sides =
+                        if F::PLANES > 1 { source.sides.row(source.number + row) } else { Sides::NONE };
+                    let row = Octet(source.first.add(row * source.row_bytes), sides);
+                    let octet = if F::LEN < OCTET && source.k - o * OCTET < OCTET {
+                        end.fill::<F>(row, o, source.row_bytes, source.sides.row_bytes)
+                    } else {
+                        Octet(row.0.add(o * F::OCTET_BYTES), row.1.at::<F>(o))
+                    };
                     unpack::<S, F>(s, octet, &mut unpacked.codes[lane], &mut unpacked.numbers[lane]);
                 }
             }
             // SAFETY: the panel has room for `vectors` vectors at each of its steps.
-            unsafe { spread(s, &unpacked, vectors, v, o, panel) }
+            unsafe { spread(source.level, &unpacked, numbers(F::FINE && F::MINS), (vectors, v, o), panel) }
         }
     }
 }
 
 /// Unpacks 256 weights of one row.
 #[inline(always)]
-unsafe fn unpack<S: Dot, F: Blocks>(s: S, o: Octet, codes: &mut [u8; OCTET], numbers: &mut [f32; NUMBERS]) {
+unsafe fn unpack<S: Dot, F: Blocks>(
+    s: S,
+    o: Octet,
+    codes: &mut [u8; OCTET],
+    numbers: &mut [f32; MOST_NUMBERS],
+) {
+    if F::FLOAT {
+        // SAFETY: the octet is whole.
+        unsafe { float8::unpack::<S, F>(s, o, codes, numbers) };
+        return;
+    }
     let bias = S::PANEL_BIAS.wrapping_sub(F::OFFSET) as i8;
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
@@ -98,28 +123,46 @@ unsafe fn unpack<S: Dot, F: Blocks>(s: S, o: Octet, codes: &mut [u8; OCTET], num
         s.store_bytes(to.add(128), s.add_byte(F::codes::<S, 2>(s, o), bias));
         s.store_bytes(to.add(192), s.add_byte(F::codes::<S, 3>(s, o), bias));
         F::store_scales(s, numbers.as_mut_ptr(), F::scales(s, o, s.eight_splat(1.0)));
-        if F::MINS {
+        if F::MINS && F::FINE {
+            s.store_wide(numbers.as_mut_ptr().add(16), F::fine_mins(s, o, s.eight_splat(1.0)));
+        } else if F::MINS {
             s.store_eight(numbers.as_mut_ptr().add(8), F::mins(s, o));
         }
     }
 }
 
-/// Transposes one vector of unpacked rows into octet `o` of the panel.
+stamp! {
+    /// Transposes one vector of unpacked rows into octet `o` of the panel: vector `v` of `vectors`. The same code for
+    /// every format, and so compiled once.
+    unsafe fn spread(
+        unpacked: &Unpacked,
+        count: usize,
+        at: (usize, usize, usize),
+        panel: Panel,
+    ) = spread_generic;
+}
+
 #[inline(always)]
-unsafe fn spread<S: Dot>(s: S, unpacked: &Unpacked, vectors: usize, v: usize, o: usize, panel: Panel) {
+unsafe fn spread_generic<S: Dot>(
+    s: S,
+    unpacked: &Unpacked,
+    count: usize,
+    (vectors, v, o): (usize, usize, usize),
+    panel: Panel,
+) {
     let vector = 4 * S::LANES;
     let step = vectors * vector;
-    // SAFETY: octet `o` of the panel has 64 steps of codes and 16 of numbers, each of `vectors` vectors.
+    // SAFETY: octet `o` of the panel has 64 steps of codes and `count` of numbers, each of `vectors` vectors.
     unsafe {
         let codes = panel.codes.add(o * OCTET / 4 * step + v * vector);
         for at in (0..OCTET).step_by(vector) {
             let from = unpacked.codes.as_ptr().cast::<u8>().add(at);
             s.transpose(from, OCTET, codes.add(at / 4 * step), step);
         }
-        let numbers = panel.numbers.cast::<u8>().add(o * NUMBERS * step + v * vector);
-        for at in (0..NUMBERS).step_by(S::LANES) {
+        let numbers = panel.numbers.cast::<u8>().add(o * count * step + v * vector);
+        for at in (0..count).step_by(S::LANES) {
             let from = unpacked.numbers.as_ptr().cast::<u8>().add(4 * at);
-            s.transpose(from, 4 * NUMBERS, numbers.add(at * step), step);
+            s.transpose(from, 4 * MOST_NUMBERS, numbers.add(at * step), step);
         }
     }
 }

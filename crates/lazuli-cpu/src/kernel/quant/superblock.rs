@@ -7,7 +7,7 @@
 use super::acts::Row;
 use super::blocks::{GROUP, OCTET, Octet};
 use super::decode::{AHEAD, Job, LINE};
-use crate::simd::Dot;
+use crate::simd::{Dot, Isa};
 
 /// A block of 256 weights `d * scale * code - dmin * min` with integer scales, mins and codes.
 pub(super) trait Superblock: 'static {
@@ -118,9 +118,9 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
             *acts = job.shape.row(job.acts, (token + m).min(job.shape.m - 1));
         }
         let first = job.weights.add(n * job.row_bytes);
-        let mut row = [Octet(first); R];
+        let mut row = [Octet::of(first); R];
         for (r, row) in row.iter_mut().enumerate() {
-            *row = Octet(first.add(r.min(exist - 1) * job.row_bytes));
+            *row = Octet::of(first.add(r.min(exist - 1) * job.row_bytes));
         }
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
         for at in (0..job.shape.k).step_by(OCTET) {
@@ -133,7 +133,7 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
             }
             block::<S, F, R, M>(s, row, &acts, at, &mut sums);
             for row in &mut row {
-                *row = Octet(row.0.add(F::BYTES));
+                *row = Octet::of(row.0.add(F::BYTES));
             }
         }
         for (r, sums) in sums.iter().enumerate().take(exist) {
@@ -175,7 +175,9 @@ unsafe fn walk<S: Dot, F: Superblock, const R: usize, const M: usize>(s: S, job:
 pub(super) unsafe fn decode<S: Dot, F: Superblock>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        if job.shape.m == 1 {
+        if const { matches!(S::ISA, Isa::Scalar) } {
+            walk::<S, F, 1, 1>(s, job);
+        } else if job.shape.m == 1 {
             walk::<S, F, 2, 1>(s, job);
         } else {
             walk::<S, F, 1, 2>(s, job);

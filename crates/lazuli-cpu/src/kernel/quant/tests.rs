@@ -1,10 +1,12 @@
 //! Every format at every level and many shapes against products in `f64`.
 
-use super::{Activations, QuantMatmul, QuantMatmulArgs};
+use super::{Activations, QuantMatmul, QuantMatmulArgs, Weights};
 use crate::simd::Level;
-use lazuli_quant::Format;
+use lazuli_quant::float8::e4m3_to_f32;
+use lazuli_quant::{Format, ScaleType};
 
-const FORMATS: [Format; 8] = [
+/// Every format that has kernels; of the affine ones, each width once.
+const FORMATS: &[Format] = &[
     Format::Q8_0,
     Format::Q4_0,
     Format::Q4_1,
@@ -13,7 +15,35 @@ const FORMATS: [Format; 8] = [
     Format::Q4K,
     Format::Q5K,
     Format::Q6K,
+    Format::Q2K,
+    Format::Q3K,
+    Format::Tq1_0,
+    Format::Tq2_0,
+    Format::Iq4Nl,
+    Format::Iq4Xs,
+    Format::GgufMxfp4,
+    Format::Iq3S,
+    Format::Iq3Xxs,
+    Format::Iq2S,
+    Format::Iq2Xs,
+    Format::Iq2Xxs,
+    Format::Iq1S,
+    Format::Iq1M,
+    affine(2, 32, ScaleType::F16),
+    affine(3, 64, ScaleType::F32),
+    affine(4, 64, ScaleType::Bf16),
+    affine(5, 32, ScaleType::Bf16),
+    affine(6, 128, ScaleType::F16),
+    affine(8, 64, ScaleType::Bf16),
+    Format::Mxfp4,
+    Format::Nvfp4,
+    Format::Mxfp8,
+    Format::Fp8Block { rows: 16, cols: 128 },
 ];
+
+const fn affine(bits: u8, group: u16, scale: ScaleType) -> Format {
+    Format::Affine { bits, group, scale }
+}
 
 /// Reproducible noise.
 struct Noise(u64);
@@ -30,24 +60,51 @@ impl Noise {
     }
 }
 
-/// A weight plane with every byte random but for its half-precision scales, which are moderate.
-fn random_plane(format: Format, rows: usize, k: usize, seed: u64) -> Vec<u8> {
-    let mut noise = Noise(seed);
-    let bytes = format.plane_bytes(0, rows, k).expect("the shape divides into blocks");
-    let mut plane: Vec<u8> = (0..bytes).map(|_| noise.next() as u8).collect();
-    let heads: &[usize] = match format {
+/// Where the half-precision scales of a block stand.
+fn heads(format: Format) -> &'static [usize] {
+    match format {
         Format::Q6K => &[208],
+        Format::Q2K => &[80, 82],
+        Format::Q3K => &[108],
+        Format::Tq1_0 => &[52],
+        Format::Tq2_0 => &[64],
+        // No half-precision number, or its digits here and there: see `random_planes`.
+        Format::GgufMxfp4 | Format::Iq1M => &[],
         Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => &[0, 2],
         _ => &[0],
+    }
+}
+
+/// Weights with every code random, and moderate scales.
+fn random_planes(format: Format, rows: usize, k: usize, seed: u64) -> Vec<Vec<u8>> {
+    let mut noise = Noise(seed);
+    let Some(block_bytes) = format.block_bytes() else {
+        let values: Vec<f32> = (0..rows * k).map(|_| noise.value()).collect();
+        return format.encode(&values, rows, k).expect("the shape divides into groups");
     };
-    for block in plane.chunks_exact_mut(format.block_bytes().expect("a block format")) {
-        for &at in heads {
+    let bytes = format.plane_bytes(0, rows, k).expect("the shape divides into blocks");
+    let mut plane: Vec<u8> = (0..bytes).map(|_| noise.next() as u8).collect();
+    for block in plane.chunks_exact_mut(block_bytes) {
+        for &at in heads(format) {
             // Half-precision numbers between 2^-6 and 1, of either sign.
             let bits = (noise.next() as u16 & 0x83ff) | ((9 + noise.next() as u16 % 6) << 10);
             block[at..at + 2].copy_from_slice(&bits.to_le_bytes());
         }
+        match format {
+            Format::GgufMxfp4 => block[0] = 120 + noise.next() as u8 % 10,
+            // Exponent 12: the third nibble is 0, 4, 8 or 12, and the fourth 3 or 11.
+            Format::Iq1M => {
+                block[53] &= 0xcf;
+                block[55] = block[55] & 0x8f | 0x30;
+            }
+            _ => {}
+        }
     }
-    plane
+    vec![plane]
+}
+
+fn slices(planes: &[Vec<u8>]) -> Vec<&[u8]> {
+    planes.iter().map(Vec::as_slice).collect()
 }
 
 /// A buffer aligned to a cache line.
@@ -56,7 +113,15 @@ fn aligned(bytes: usize) -> Vec<[u64; 8]> {
 }
 
 /// Runs one product cut for three workers, its units in reverse and one by one, and checks that nothing else was written.
-fn product(level: Level, format: Format, plane: &[u8], n: usize, k: usize, x: &[f32], m: usize) -> Vec<f32> {
+fn product(
+    level: Level,
+    format: Format,
+    planes: &[&[u8]],
+    n: usize,
+    k: usize,
+    x: &[f32],
+    m: usize,
+) -> Vec<f32> {
     let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels").for_threads(3);
     let shape = matmul.activations(m);
     let mut acts = aligned(shape.bytes());
@@ -69,12 +134,12 @@ fn product(level: Level, format: Format, plane: &[u8], n: usize, k: usize, x: &[
             shape.quantise(x.as_ptr(), k, unit..unit + 1, acts.as_mut_ptr().cast());
         }
         let args = QuantMatmulArgs {
-            weights: plane,
+            weights: matmul.weights(planes, 0),
             shape,
             acts: acts.as_ptr().cast(),
             out: out.as_mut_ptr(),
             out_stride: stride,
-            next: plane.as_ptr(),
+            next: planes[0].as_ptr(),
         };
         let scratch = std::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), matmul.scratch_bytes(m));
         for unit in (0..matmul.units(m)).rev() {
@@ -110,11 +175,27 @@ fn quantised(x: &[f32], k: usize) -> Vec<f32> {
     x.chunks_exact(k).flat_map(|row| row.chunks(256).flat_map(octet).collect::<Vec<_>>()).collect()
 }
 
+/// What a panel makes of weights in eight-bit floats: 32 signed bytes and a scale. Codes are rounded before any scale,
+/// so that ties fall as they do there.
+fn rounded(codes: &[u8], weights: &mut [f32]) {
+    for (codes, weights) in codes.chunks_exact(32).zip(weights.chunks_exact_mut(32)) {
+        let values: Vec<f32> = codes.iter().map(|&code| e4m3_to_f32(code) / 256.0).collect();
+        let (peak, largest) = values
+            .iter()
+            .enumerate()
+            .fold((0, 0f32), |(at, most), (i, v)| if v.abs() > most { (i, v.abs()) } else { (at, most) });
+        if largest > 0.0 {
+            let unit = weights[peak] / values[peak] * (largest / 127.0);
+            for (weight, value) in weights.iter_mut().zip(values) {
+                *weight = (value * (127.0 / largest)).round_ties_even() * unit;
+            }
+        }
+    }
+}
+
 /// The product, and the sum of its terms' magnitudes, in `f64`.
-fn oracle(format: Format, plane: &[u8], n: usize, k: usize, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
+fn oracle(rows: &[f32], k: usize, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
     let (mut product, mut magnitude) = (Vec::new(), Vec::new());
-    let mut rows = vec![0f32; n * k];
-    format.decode(&[plane], n, k, &mut rows).expect("the plane fits the shape");
     for x in x.chunks_exact(k) {
         for w in rows.chunks_exact(k) {
             let terms = w.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x));
@@ -126,16 +207,23 @@ fn oracle(format: Format, plane: &[u8], n: usize, k: usize, x: &[f32]) -> (Vec<f
 }
 
 /// Checks one shape at every level: closely against the quantised activations, loosely against the real ones.
-fn check(format: Format, plane: &[u8], n: usize, k: usize, x: &[f32], m: usize) {
-    let (want, magnitude) = oracle(format, plane, n, k, &quantised(x, k));
-    let (real, _) = oracle(format, plane, n, k, x);
+fn check(format: Format, planes: &[Vec<u8>], n: usize, k: usize, x: &[f32], m: usize) {
+    let planes = slices(planes);
+    let mut rows = vec![0f32; n * k];
+    format.decode(&planes, n, k, &mut rows).expect("the planes fit the shape");
+    let (real, _) = oracle(&rows, k, x);
+    if m > 4 && matches!(format, Format::Mxfp8 | Format::Fp8Block { .. }) {
+        rounded(planes[0], &mut rows);
+    }
+    let (want, magnitude) = oracle(&rows, k, &quantised(x, k));
+    // Rounding in `f32`; formats with mins cancel large terms, which `magnitude` does not show.
+    let factor = if format == Format::Q8_0 { 1.0 } else { 8.0 };
     for level in Level::supported() {
-        let got = product(level, format, plane, n, k, x, m);
+        let got = product(level, format, &planes, n, k, x, m);
         let (mut error, mut power) = (0f64, 0f64);
         for i in 0..m * n {
             let difference = (f64::from(got[i]) - want[i]).abs();
-            // Rounding in `f32`; formats with mins cancel large terms, which `magnitude` does not show.
-            let bound = 4e-6 * magnitude[i].max(1e-20) * if format == Format::Q8_0 { 1.0 } else { 8.0 };
+            let bound = 4e-6 * magnitude[i].max(1e-20) * factor;
             assert!(
                 difference <= bound,
                 "{level} {format:?} n {n} k {k} m {m} at {i}: {} not {}",
@@ -156,15 +244,131 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
 
 #[test]
 fn products_agree_with_f64_over_shapes() {
-    for format in FORMATS {
+    for &format in FORMATS {
         for k in [32, 64, 96, 256, 576, 640, 768, 1536] {
             if k % format.block_len() != 0 {
                 continue;
             }
             for (n, m) in [(1, 1), (5, 2), (7, 3), (50, 4), (49, 5), (97, 9), (13, 33), (33, 1)] {
                 let seed = (n * 1000 + m * 10 + k) as u64;
-                let plane = random_plane(format, n, k, seed);
-                check(format, &plane, n, k, &noise(m * k, seed + 1), m);
+                let planes = random_planes(format, n, k, seed);
+                check(format, &planes, n, k, &noise(m * k, seed + 1), m);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_affine_width_group_and_scale_agrees_with_f64() {
+    for bits in [2, 3, 4, 5, 6, 8] {
+        for group in [32, 64, 128] {
+            for scale in [ScaleType::F16, ScaleType::Bf16, ScaleType::F32] {
+                for (n, k, m) in [(3, 640, 1), (18, 384, 7)] {
+                    let format = affine(bits, group, scale);
+                    let planes = random_planes(format, n, k, u64::from(bits) + u64::from(group));
+                    check(format, &planes, n, k, &noise(m * k, 9), m);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn factors_of_any_power_of_two_agree_with_f64() {
+    for cols in [32, 64, 128, 256, 1024] {
+        for rows in [1, 7, 128] {
+            let format = Format::Fp8Block { rows, cols };
+            let planes = random_planes(format, 37, 1120, 8);
+            for m in [1, 5] {
+                check(format, &planes, 37, 1120, &noise(m * 1120, 9), m);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_stacked_tensor_are_products_of_their_own() {
+    let (n, k) = (24, 192);
+    for &format in FORMATS {
+        if k % format.block_len() != 0 {
+            continue;
+        }
+        let planes = random_planes(format, 3 * n, k, 31);
+        let planes = slices(&planes);
+        for m in [1, 6] {
+            let x = noise(m * k, 32);
+            let whole = product(Level::detect(), format, &planes, 3 * n, k, &x, m);
+            let matmul = QuantMatmul::new(Level::detect(), format, n, k).expect("the format has kernels");
+            let weights = matmul.weights(&planes, n);
+            let part = run(&matmul, weights, &x, m);
+            for (whole, part) in whole.chunks_exact(3 * n).zip(part.chunks_exact(n)) {
+                assert_eq!(&whole[n..2 * n], part, "{format:?} m {m}");
+            }
+        }
+    }
+}
+
+/// All units of one product.
+fn run(matmul: &QuantMatmul, weights: Weights<'_>, x: &[f32], m: usize) -> Vec<f32> {
+    let shape = matmul.activations(m);
+    let mut acts = aligned(shape.bytes());
+    let mut scratch = aligned(matmul.scratch_bytes(m));
+    let mut out = vec![f32::NAN; m * matmul.rows()];
+    // SAFETY: the buffers have the sizes that the layout and the product ask for.
+    unsafe {
+        shape.quantise(x.as_ptr(), matmul.cols(), 0..shape.units(), acts.as_mut_ptr().cast());
+        let args = QuantMatmulArgs {
+            weights,
+            shape,
+            acts: acts.as_ptr().cast(),
+            out: out.as_mut_ptr(),
+            out_stride: matmul.rows(),
+            next: std::ptr::null(),
+        };
+        let scratch = std::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), matmul.scratch_bytes(m));
+        matmul.run(&args, 0..matmul.units(m), scratch);
+    }
+    out
+}
+
+#[test]
+fn scales_that_are_nan_show_in_their_rows_and_nowhere_else() {
+    let (n, k) = (6, 512);
+    for (format, nan) in [
+        (Format::Mxfp4, vec![255]),
+        (Format::Nvfp4, vec![0x7f]),
+        (Format::Mxfp8, vec![255]),
+        (affine(4, 64, ScaleType::F16), vec![0, 0x7e]),
+        (Format::Fp8Block { rows: 1, cols: 128 }, f32::NAN.to_le_bytes().to_vec()),
+    ] {
+        let mut planes = random_planes(format, n, k, 41);
+        let row = planes[1].len() / n;
+        planes[1][2 * row..][..nan.len()].copy_from_slice(&nan);
+        for level in Level::supported() {
+            for m in [1, 5] {
+                let y = product(level, format, &slices(&planes), n, k, &noise(m * k, 42), m);
+                assert!(
+                    y.iter().enumerate().all(|(i, y)| y.is_nan() == (i % n == 2)),
+                    "{level} {format:?} {m}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn float8_codes_that_are_nan_show_in_their_rows_and_nowhere_else() {
+    let (n, k) = (6, 96);
+    for format in [Format::Mxfp8, Format::Fp8Block { rows: 128, cols: 128 }] {
+        let mut planes = random_planes(format, n, k, 43);
+        planes[0][k + 50] = 0xff;
+        for level in Level::supported() {
+            for m in [1, 5] {
+                let y = product(level, format, &slices(&planes), n, k, &noise(m * k, 44), m);
+                assert!(
+                    y.iter().enumerate().all(|(i, y)| y.is_nan() == (i % n == 1)),
+                    "{level} {format:?} {m}"
+                );
             }
         }
     }
@@ -172,10 +376,11 @@ fn products_agree_with_f64_over_shapes() {
 
 #[test]
 fn many_rows_and_depths_agree_with_f64() {
-    for format in [Format::Q4K, Format::Q6K, Format::Q5_0] {
+    let mlx = affine(4, 64, ScaleType::Bf16);
+    for format in [Format::Q4K, Format::Q6K, Format::Q5_0, mlx, Format::Nvfp4, Format::Mxfp8] {
         for (n, m) in [(200, 6), (64, 40)] {
-            let plane = random_plane(format, n, 2304, 3);
-            check(format, &plane, n, 2304, &noise(m * 2304, 4), m);
+            let planes = random_planes(format, n, 2304, 3);
+            check(format, &planes, n, 2304, &noise(m * 2304, 4), m);
         }
     }
 }
@@ -183,22 +388,29 @@ fn many_rows_and_depths_agree_with_f64() {
 #[test]
 fn extreme_codes_do_not_saturate() {
     let k = 512;
-    for format in FORMATS {
+    for &format in FORMATS {
         for fill in [0x00u8, 0x80, 0x7f, 0xff] {
-            let mut plane = random_plane(format, 50, k, 11);
-            let heads: &[usize] = match format {
-                Format::Q6K => &[208, 209],
-                Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => &[0, 1, 2, 3],
-                _ => &[0, 1],
-            };
-            for block in plane.chunks_exact_mut(format.block_bytes().expect("a block format")) {
-                for (at, byte) in block.iter_mut().enumerate() {
-                    *byte = if heads.contains(&at) { *byte } else { fill };
+            let mut planes = random_planes(format, 50, k, 11);
+            if let Some(bytes) = format.block_bytes() {
+                for block in planes[0].chunks_exact_mut(bytes) {
+                    for (at, byte) in block.iter_mut().enumerate() {
+                        let head = heads(format).iter().any(|&head| at == head || at == head + 1);
+                        let scale = match format {
+                            Format::GgufMxfp4 => at == 0,
+                            Format::Iq1M => at == 53 || at == 55,
+                            _ => head,
+                        };
+                        *byte = if scale { *byte } else { fill };
+                    }
                 }
+            } else {
+                // The largest e4m3 number, where all ones would be NaN.
+                let float8 = matches!(format, Format::Mxfp8 | Format::Fp8Block { .. });
+                planes[0].fill(if float8 && fill & 0x7f == 0x7f { fill - 1 } else { fill });
             }
             for sign in [1.0, -1.0] {
                 for m in [1, 6] {
-                    check(format, &plane, 50, k, &vec![sign; m * k], m);
+                    check(format, &planes, 50, k, &vec![sign; m * k], m);
                 }
             }
         }
@@ -207,11 +419,11 @@ fn extreme_codes_do_not_saturate() {
 
 #[test]
 fn zero_and_tiny_activations_give_zero() {
-    let plane = random_plane(Format::Q4K, 8, 256, 5);
+    let planes = random_planes(Format::Q4K, 8, 256, 5);
     for value in [0.0, 1e-38, 1e-42] {
         for level in Level::supported() {
             for m in [1, 5] {
-                let got = product(level, Format::Q4K, &plane, 8, 256, &vec![value; m * 256], m);
+                let got = product(level, Format::Q4K, &slices(&planes), 8, 256, &vec![value; m * 256], m);
                 assert!(got.iter().all(|&y| y == 0.0), "{level} {value}");
             }
         }
@@ -220,13 +432,13 @@ fn zero_and_tiny_activations_give_zero() {
 
 #[test]
 fn values_that_are_not_finite_show_in_their_row_and_nowhere_else() {
-    let plane = random_plane(Format::Q6K, 8, 512, 5);
+    let planes = random_planes(Format::Q6K, 8, 512, 5);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for level in Level::supported() {
             for m in [2, 6] {
                 let mut x = noise(m * 512, 6);
                 x[512 + 77] = bad;
-                let got = product(level, Format::Q6K, &plane, 8, 512, &x, m);
+                let got = product(level, Format::Q6K, &slices(&planes), 8, 512, &x, m);
                 for (row, y) in got.chunks_exact(8).enumerate() {
                     assert!(y.iter().all(|y| y.is_nan() == (row == 1)), "{level} {bad} row {row}: {y:?}");
                 }
@@ -239,5 +451,7 @@ fn values_that_are_not_finite_show_in_their_row_and_nowhere_else() {
 fn rows_must_divide_into_blocks_and_formats_need_kernels() {
     assert!(QuantMatmul::new(Level::SCALAR, Format::Q4K, 4, 96).is_none());
     assert!(QuantMatmul::new(Level::SCALAR, Format::Q4_0, 4, 40).is_none());
+    assert!(QuantMatmul::new(Level::SCALAR, Format::Nvfp4, 4, 48).is_none());
+    assert!(QuantMatmul::new(Level::SCALAR, Format::Fp8Block { rows: 128, cols: 100 }, 4, 64).is_none());
     assert!(Activations::new(Level::SCALAR, 1, 40).is_none());
 }

@@ -4,6 +4,7 @@
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
 use super::Dot;
+use super::bits::BitTables;
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
 
@@ -71,6 +72,66 @@ unsafe fn add_scaled<const DOT: bool>(
     }
 }
 
+/// Two lanes of a bit stream, from the lane `FIRST` on, as bytes.
+#[inline(always)]
+unsafe fn stream_half<const B: usize, const C: usize, const FIRST: usize>(p: *const u8) -> __m256i {
+    unsafe {
+        let start = |lane| p.add(const { BitTables::<B, C>::STARTS }[lane]);
+        let x = _mm256_loadu2_m128i(start(FIRST + 1).cast(), start(FIRST).cast());
+        let table = |t: &'static [u8; 64]| _mm256_loadu_si256(t.as_ptr().add(16 * FIRST).cast());
+        let factor = |t: &'static [u16; 32]| _mm256_loadu_si256(t.as_ptr().add(8 * FIRST).cast());
+        let even = _mm256_shuffle_epi8(x, table(&const { BitTables::<B, C>::EVEN }));
+        let odd = _mm256_shuffle_epi8(x, table(&const { BitTables::<B, C>::ODD }));
+        let even = _mm256_mullo_epi16(even, factor(&const { BitTables::<B, C>::EVEN_FACTORS }));
+        let odd = _mm256_mullo_epi16(odd, factor(&const { BitTables::<B, C>::ODD_FACTORS }));
+        let high = _mm256_and_si256(odd, _mm256_set1_epi16(0xff00_u16 as i16));
+        and(_mm256_or_si256(_mm256_srli_epi16::<8>(even), high), BitTables::<B, C>::MASK)
+    }
+}
+
+/// 16 bytes of two nibbles, the low one first, as 32 bytes.
+#[inline(always)]
+unsafe fn nibble_stream(p: *const u8) -> __m256i {
+    unsafe {
+        let x = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
+        and(_mm256_or_si256(x, _mm256_slli_epi16::<4>(x)), 15)
+    }
+}
+
+/// 8 bytes of four pairs of bits as 32 bytes.
+#[inline(always)]
+unsafe fn pair_stream(p: *const u8) -> __m256i {
+    unsafe {
+        let x = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+        let x = _mm256_or_si256(x, _mm256_slli_epi32::<6>(x));
+        and(_mm256_or_si256(x, _mm256_slli_epi32::<12>(x)), 3)
+    }
+}
+
+/// The leading digits to base 3 of 32 bytes times `powers`.
+#[inline(always)]
+unsafe fn trits(x: __m256i, powers: __m256i) -> __m256i {
+    unsafe {
+        let low = |x| _mm256_and_si256(x, _mm256_set1_epi16(0xff));
+        let thrice = |x| {
+            let x = low(_mm256_mullo_epi16(x, powers));
+            _mm256_add_epi16(_mm256_add_epi16(x, x), x)
+        };
+        let even = _mm256_srli_epi16::<8>(thrice(low(x)));
+        let odd = thrice(_mm256_srli_epi16::<8>(x));
+        _mm256_or_si256(even, _mm256_and_si256(odd, _mm256_set1_epi16(0xff00_u16 as i16)))
+    }
+}
+
+/// 16 signed bytes as floats.
+#[inline(always)]
+unsafe fn floats(x: __m128i) -> [__m256; 2] {
+    unsafe {
+        let high = _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x));
+        [_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(high)]
+    }
+}
+
 impl<const DOT: bool> Dot for Avx2<DOT> {
     type Bytes = [__m256i; 2];
     type Sums = [__m256i; 2];
@@ -124,6 +185,49 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     fn spread_bits(self, bits: u64, value: u8) -> Self::Bytes {
         unsafe { [spread(bits as u32, value), spread((bits >> 32) as u32, value)] }
+    }
+    #[inline(always)]
+    unsafe fn bit_codes<const B: usize, const C: usize>(self, p: *const u8) -> Self::Bytes {
+        unsafe {
+            match B {
+                2 => [pair_stream(p.add(16 * C)), pair_stream(p.add(16 * C + 8))],
+                4 => [nibble_stream(p.add(32 * C)), nibble_stream(p.add(32 * C + 16))],
+                _ => [stream_half::<B, C, 0>(p), stream_half::<B, C, 2>(p)],
+            }
+        }
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[i8; 16], x: Self::Bytes) -> Self::Bytes {
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            [_mm256_shuffle_epi8(table, x[0]), _mm256_shuffle_epi8(table, x[1])]
+        }
+    }
+    #[inline(always)]
+    fn trits(self, x: Self::Bytes, powers: &[u16; 32]) -> Self::Bytes {
+        unsafe {
+            let p = powers.as_ptr();
+            let (low, high) = (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(16).cast()));
+            [trits(x[0], low), trits(x[1], high)]
+        }
+    }
+    #[inline(always)]
+    fn words(self, x: [u64; 8]) -> Self::Bytes {
+        unsafe {
+            let four = |i: usize| {
+                let x = |j: usize| x[i + j] as i64;
+                _mm256_setr_epi64x(x(0), x(1), x(2), x(3))
+            };
+            [four(0), four(4)]
+        }
+    }
+    #[inline(always)]
+    fn negate_where(self, bits: u64, x: Self::Bytes) -> Self::Bytes {
+        unsafe {
+            // `sign` negates where its second operand is below zero, and needs it different from zero elsewhere.
+            let signs = |bits| _mm256_or_si256(spread(bits, 0xff), _mm256_set1_epi8(1));
+            [_mm256_sign_epi8(x[0], signs(bits as u32)), _mm256_sign_epi8(x[1], signs((bits >> 32) as u32))]
+        }
     }
     #[inline(always)]
     fn or_bytes(self, x: Self::Bytes, y: Self::Bytes) -> Self::Bytes {
@@ -207,6 +311,53 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
             let first = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x));
             let second = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x)));
             [_mm256_mul_ps(first, low), _mm256_mul_ps(second, high)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn wide_i8(self, p: *const u8) -> Self::Wide {
+        unsafe { floats(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn wide_e4m3(self, p: *const u8) -> Self::Wide {
+        unsafe {
+            let x = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
+            let magnitude = _mm256_and_si256(x, _mm256_set1_epi16(0x7f));
+            // Only NaN's magnitude has a successor with the next bit set, which makes a NaN of the result.
+            let next = _mm256_add_epi16(magnitude, _mm256_set1_epi16(1));
+            let nan = _mm256_and_si256(next, _mm256_set1_epi16(0x80));
+            let bits = _mm256_slli_epi16::<7>(_mm256_or_si256(magnitude, nan));
+            let sign = _mm256_and_si256(_mm256_slli_epi16::<8>(x), _mm256_set1_epi16(i16::MIN));
+            let half = _mm256_or_si256(bits, sign);
+            let high = _mm256_extracti128_si256::<1>(half);
+            [_mm256_cvtph_ps(_mm256_castsi256_si128(half)), _mm256_cvtph_ps(high)]
+        }
+    }
+    #[inline(always)]
+    fn wide_bytes(self, x: [u64; 2]) -> Self::Wide {
+        unsafe { floats(_mm_set_epi64x(x[1] as i64, x[0] as i64)) }
+    }
+    #[inline(always)]
+    fn wide_twice(self, x: __m256) -> Self::Wide {
+        unsafe {
+            let low = _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+            [low, _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7))]
+        }
+    }
+    #[inline(always)]
+    fn wide_mul(self, a: Self::Wide, b: Self::Wide) -> Self::Wide {
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn wide_fma(self, a: Self::Wide, b: Self::Wide, c: Self::Wide) -> Self::Wide {
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    fn fold_floats<const C: usize>(self, acc: Self::Wide, x: [Self::Wide; 2], scales: __m256) -> Self::Wide {
+        unsafe {
+            let pick = |lane: usize| _mm256_permutevar8x32_ps(scales, _mm256_set1_epi32(lane as i32));
+            let (a, b) = (pick(2 * C), pick(2 * C + 1));
+            let acc = [_mm256_fmadd_ps(x[0][0], a, acc[0]), _mm256_fmadd_ps(x[0][1], a, acc[1])];
+            [_mm256_fmadd_ps(x[1][0], b, acc[0]), _mm256_fmadd_ps(x[1][1], b, acc[1])]
         }
     }
     #[inline(always)]
@@ -301,6 +452,37 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     fn eight_f16(self, low: u64, high: u64) -> __m256 {
         unsafe { _mm256_cvtph_ps(_mm_set_epi64x(high as i64, low as i64)) }
+    }
+    #[inline(always)]
+    fn eight_bf16(self, low: u64, high: u64) -> __m256 {
+        unsafe {
+            let x = _mm256_cvtepu16_epi32(_mm_set_epi64x(high as i64, low as i64));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x))
+        }
+    }
+    #[inline(always)]
+    fn eight_low(self, low: u64, high: u64) -> __m256 {
+        unsafe { _mm256_castps128_ps256(_mm_castsi128_ps(_mm_set_epi64x(high as i64, low as i64))) }
+    }
+    #[inline(always)]
+    fn eight_repeat<const N: usize>(self, x: __m256) -> __m256 {
+        unsafe {
+            let lane = |i: usize| (i / N) as i32;
+            let pick =
+                _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7));
+            _mm256_permutevar8x32_ps(x, pick)
+        }
+    }
+    #[inline(always)]
+    fn eight_half_e8m0(self, x: u64) -> __m256 {
+        unsafe {
+            let x = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64));
+            let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(x, _mm256_set1_epi32(1)));
+            // The two smallest are subnormal.
+            let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x20_0000), x);
+            let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), x);
+            _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small))
+        }
     }
     #[inline(always)]
     fn eight_u8(self, x: u64) -> __m256 {

@@ -4,6 +4,7 @@
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
 use super::Dot;
+use super::bits::BitTables;
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
 
@@ -51,6 +52,35 @@ unsafe fn add_scaled<const DOT: bool>(acc: __m512i, sums: __m512i, factors: __m5
         } else {
             _mm512_add_epi32(acc, _mm512_madd_epi16(sums, factors))
         }
+    }
+}
+
+/// The 16-bit words from which each lane of 16 codes of `B` bits starts.
+const fn lane_words(b: usize) -> [u16; 32] {
+    let mut words = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        words[i] = (i / 8 * b + i % 8) as u16;
+        i += 1;
+    }
+    words
+}
+
+/// 64 codes of `B` bits that start at `p`.
+#[inline(always)]
+unsafe fn stream<const B: usize>(p: *const u8) -> __m512i {
+    unsafe {
+        let table = |t: &'static [u8; 64]| _mm512_loadu_si512(t.as_ptr().cast());
+        let table16 = |t: &'static [u16; 32]| _mm512_loadu_si512(t.as_ptr().cast());
+        let x = _mm512_maskz_loadu_epi8((1 << (8 * B)) - 1, p.cast());
+        let x = _mm512_permutexvar_epi16(table16(&const { lane_words(B) }), x);
+        let even = _mm512_shuffle_epi8(x, table(&const { BitTables::<B, 0>::EVEN }));
+        let odd = _mm512_shuffle_epi8(x, table(&const { BitTables::<B, 0>::ODD }));
+        let even = _mm512_mullo_epi16(even, table16(&const { BitTables::<B, 0>::EVEN_FACTORS }));
+        let odd = _mm512_mullo_epi16(odd, table16(&const { BitTables::<B, 0>::ODD_FACTORS }));
+        let low = _mm512_srli_epi16::<8>(even);
+        let both = _mm512_mask_blend_epi8(0xaaaa_aaaa_aaaa_aaaa, low, odd);
+        _mm512_and_si512(both, _mm512_set1_epi8(BitTables::<B, 0>::MASK as i8))
     }
 }
 
@@ -118,6 +148,57 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     fn spread_bits(self, bits: u64, value: u8) -> __m512i {
         unsafe { _mm512_maskz_set1_epi8(bits, value as i8) }
+    }
+    #[inline(always)]
+    unsafe fn bit_codes<const B: usize, const C: usize>(self, p: *const u8) -> __m512i {
+        unsafe {
+            match B {
+                2 => {
+                    let x = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.add(16 * C).cast()));
+                    let x = _mm512_or_si512(x, _mm512_slli_epi32::<6>(x));
+                    let x = _mm512_or_si512(x, _mm512_slli_epi32::<12>(x));
+                    _mm512_and_si512(x, _mm512_set1_epi8(3))
+                }
+                4 => {
+                    let x = _mm512_cvtepu8_epi16(_mm256_loadu_si256(p.add(32 * C).cast()));
+                    let x = _mm512_or_si512(x, _mm512_slli_epi16::<4>(x));
+                    _mm512_and_si512(x, _mm512_set1_epi8(15))
+                }
+                _ => stream::<B>(p.add(8 * B * C)),
+            }
+        }
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[i8; 16], x: __m512i) -> __m512i {
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm512_shuffle_epi8(table, x)
+        }
+    }
+    #[inline(always)]
+    fn trits(self, x: __m512i, powers: &[u16; 32]) -> __m512i {
+        unsafe {
+            let powers = _mm512_loadu_si512(powers.as_ptr().cast());
+            let low = |x| _mm512_and_si512(x, _mm512_set1_epi16(0xff));
+            let thrice = |x| {
+                let x = low(_mm512_mullo_epi16(x, powers));
+                _mm512_add_epi16(_mm512_add_epi16(x, x), x)
+            };
+            let even = _mm512_srli_epi16::<8>(thrice(low(x)));
+            let odd = thrice(_mm512_srli_epi16::<8>(x));
+            _mm512_mask_blend_epi8(0xaaaa_aaaa_aaaa_aaaa, even, odd)
+        }
+    }
+    #[inline(always)]
+    fn words(self, x: [u64; 8]) -> __m512i {
+        unsafe {
+            let x = x.map(|x| x as i64);
+            _mm512_setr_epi64(x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7])
+        }
+    }
+    #[inline(always)]
+    fn negate_where(self, bits: u64, x: __m512i) -> __m512i {
+        unsafe { _mm512_mask_sub_epi8(x, bits, _mm512_setzero_si512(), x) }
     }
     #[inline(always)]
     fn or_bytes(self, x: __m512i, y: __m512i) -> __m512i {
@@ -195,6 +276,50 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn wide_i8(self, p: *const u8) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn wide_e4m3(self, p: *const u8) -> __m512 {
+        unsafe {
+            let x = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
+            let magnitude = _mm256_and_si256(x, _mm256_set1_epi16(0x7f));
+            // Only NaN's magnitude has a successor with the next bit set, which makes a NaN of the result.
+            let next = _mm256_add_epi16(magnitude, _mm256_set1_epi16(1));
+            let nan = _mm256_and_si256(next, _mm256_set1_epi16(0x80));
+            let bits = _mm256_slli_epi16::<7>(_mm256_or_si256(magnitude, nan));
+            let sign = _mm256_and_si256(_mm256_slli_epi16::<8>(x), _mm256_set1_epi16(i16::MIN));
+            _mm512_cvtph_ps(_mm256_or_si256(bits, sign))
+        }
+    }
+    #[inline(always)]
+    fn wide_bytes(self, x: [u64; 2]) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_set_epi64x(x[1] as i64, x[0] as i64))) }
+    }
+    #[inline(always)]
+    fn wide_twice(self, x: __m256) -> __m512 {
+        unsafe {
+            let twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(x))
+        }
+    }
+    #[inline(always)]
+    fn wide_mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn wide_fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn fold_floats<const C: usize>(self, acc: __m512, x: [__m512; 2], scales: __m256) -> __m512 {
+        unsafe {
+            let scales = _mm512_castps256_ps512(scales);
+            let pick = |lane: usize| _mm512_permutexvar_ps(_mm512_set1_epi32(lane as i32), scales);
+            _mm512_fmadd_ps(x[1], pick(2 * C + 1), _mm512_fmadd_ps(x[0], pick(2 * C), acc))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_wide(self, p: *mut f32, x: __m512) {
         unsafe { _mm512_storeu_ps(p, x) }
     }
@@ -267,6 +392,37 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     fn eight_f16(self, low: u64, high: u64) -> __m256 {
         unsafe { _mm256_cvtph_ps(_mm_set_epi64x(high as i64, low as i64)) }
+    }
+    #[inline(always)]
+    fn eight_bf16(self, low: u64, high: u64) -> __m256 {
+        unsafe {
+            let x = _mm256_cvtepu16_epi32(_mm_set_epi64x(high as i64, low as i64));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x))
+        }
+    }
+    #[inline(always)]
+    fn eight_low(self, low: u64, high: u64) -> __m256 {
+        unsafe { _mm256_castps128_ps256(_mm_castsi128_ps(_mm_set_epi64x(high as i64, low as i64))) }
+    }
+    #[inline(always)]
+    fn eight_repeat<const N: usize>(self, x: __m256) -> __m256 {
+        unsafe {
+            let lane = |i: usize| (i / N) as i32;
+            let pick =
+                _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7));
+            _mm256_permutevar8x32_ps(x, pick)
+        }
+    }
+    #[inline(always)]
+    fn eight_half_e8m0(self, x: u64) -> __m256 {
+        unsafe {
+            let x = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64));
+            let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(x, _mm256_set1_epi32(1)));
+            // The two smallest are subnormal.
+            let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x20_0000), x);
+            let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), x);
+            _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small))
+        }
     }
     #[inline(always)]
     fn eight_u8(self, x: u64) -> __m256 {

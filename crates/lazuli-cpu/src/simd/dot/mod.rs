@@ -6,6 +6,8 @@ mod scalar;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod bits;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
@@ -70,6 +72,20 @@ pub trait Dot: Simd {
     fn shr_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes;
     /// `value` in byte `i` where bit `i` of `bits` is set, 0 elsewhere.
     fn spread_bits(self, bits: u64, value: u8) -> Self::Bytes;
+    /// Codes `64 C .. 64 C + 64` of 256 that stand at `p` as one little-endian stream of `B` bits each, `B` from 2 to 6.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `32 * B` bytes.
+    unsafe fn bit_codes<const B: usize, const C: usize>(self, p: *const u8) -> Self::Bytes;
+    /// `table[x]` for each byte, all below 16.
+    fn lookup(self, table: &[i8; 16], x: Self::Bytes) -> Self::Bytes;
+    /// `3 (x p mod 256) / 256` for each byte, where `p` is the number of `powers` for it and its neighbour: the leading
+    /// digit to base 3 of `x p / 256`.
+    fn trits(self, x: Self::Bytes, powers: &[u16; 32]) -> Self::Bytes;
+    /// The bytes of eight numbers, each in little-endian order.
+    fn words(self, x: [u64; 8]) -> Self::Bytes;
+    /// `-x` in byte `i` where bit `i` of `bits` is set.
+    fn negate_where(self, bits: u64, x: Self::Bytes) -> Self::Bytes;
     /// Bitwise or.
     fn or_bytes(self, x: Self::Bytes, y: Self::Bytes) -> Self::Bytes;
     /// Bytewise wrapping sum with a constant.
@@ -101,6 +117,31 @@ pub trait Dot: Simd {
     /// # Safety
     /// `p` must be valid for reading 16 bytes.
     unsafe fn wide_scales(self, p: *const u8, by: Self::Eight) -> Self::Wide;
+    /// 16 signed bytes.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading them.
+    unsafe fn wide_i8(self, p: *const u8) -> Self::Wide;
+    /// 16 floats of 8 bits in the e4m3 format, each divided by 256; NaN stays NaN.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 16 bytes.
+    unsafe fn wide_e4m3(self, p: *const u8) -> Self::Wide;
+    /// 16 signed bytes, the first in the low bits of `x[0]`.
+    fn wide_bytes(self, x: [u64; 2]) -> Self::Wide;
+    /// Each of 8 values for two neighbours.
+    fn wide_twice(self, x: Self::Eight) -> Self::Wide;
+    /// `a * b`.
+    fn wide_mul(self, a: Self::Wide, b: Self::Wide) -> Self::Wide;
+    /// `a * b + c`, rounded once.
+    fn wide_fma(self, a: Self::Wide, b: Self::Wide, c: Self::Wide) -> Self::Wide;
+    /// `acc + x[0] * scales[2 C] + x[1] * scales[2 C + 1]`.
+    fn fold_floats<const C: usize>(
+        self,
+        acc: Self::Wide,
+        x: [Self::Wide; 2],
+        scales: Self::Eight,
+    ) -> Self::Wide;
     /// Stores 16 values.
     ///
     /// # Safety
@@ -152,6 +193,15 @@ pub trait Dot: Simd {
     fn eight_splat_f16(self, bits: u16) -> Self::Eight;
     /// 8 half-precision values, the first in the low bits of `low`.
     fn eight_f16(self, low: u64, high: u64) -> Self::Eight;
+    /// 8 values of bfloat16, the first in the low bits of `low`.
+    fn eight_bf16(self, low: u64, high: u64) -> Self::Eight;
+    /// Four values from their bits, two in each number, the first in the low bits of `low`; the other lanes are
+    /// whatever they are.
+    fn eight_low(self, low: u64, high: u64) -> Self::Eight;
+    /// Lane `i / N` in lane `i`; `N` is 2 or 4.
+    fn eight_repeat<const N: usize>(self, x: Self::Eight) -> Self::Eight;
+    /// `2^(x - 128)` for 8 unsigned bytes, the first in the low bits: half the value of an e8m0 scale.
+    fn eight_half_e8m0(self, x: u64) -> Self::Eight;
     /// 8 unsigned bytes, the first in the low bits.
     fn eight_u8(self, x: u64) -> Self::Eight;
     /// `a * b`.

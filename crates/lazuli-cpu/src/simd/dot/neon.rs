@@ -4,6 +4,7 @@
 // the token, and pointers are vouched for by the callers of the trait's unsafe methods.
 
 use super::Dot;
+use super::bits::BitTables;
 use crate::simd::Neon;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -88,6 +89,51 @@ fn from_f16(bits: u64) -> float32x4_t {
     }
 }
 
+/// Lane `lane` of a bit stream as bytes.
+#[inline(always)]
+unsafe fn stream_lane<const B: usize, const C: usize>(p: *const u8, lane: usize) -> uint8x16_t {
+    unsafe {
+        let x = vld1q_u8(p.add(const { BitTables::<B, C>::STARTS }[lane]));
+        let words = |shuffle: &'static [u8; 64], factors: &'static [u16; 32]| {
+            let pairs = vqtbl1q_u8(x, vld1q_u8(shuffle.as_ptr().add(16 * lane)));
+            vmulq_u16(vreinterpretq_u16_u8(pairs), vld1q_u16(factors.as_ptr().add(8 * lane)))
+        };
+        let even = words(&const { BitTables::<B, C>::EVEN }, &const { BitTables::<B, C>::EVEN_FACTORS });
+        let odd = words(&const { BitTables::<B, C>::ODD }, &const { BitTables::<B, C>::ODD_FACTORS });
+        let both = vtrn2q_u8(vreinterpretq_u8_u16(even), vreinterpretq_u8_u16(odd));
+        vandq_u8(both, vdupq_n_u8(BitTables::<B, C>::MASK))
+    }
+}
+
+/// 16 signed bytes as floats.
+#[inline(always)]
+fn floats(x: int8x16_t) -> [float32x4_t; 4] {
+    unsafe {
+        let (low, high) = (vmovl_s8(vget_low_s8(x)), vmovl_high_s8(x));
+        let quads = [
+            vmovl_s16(vget_low_s16(low)),
+            vmovl_high_s16(low),
+            vmovl_s16(vget_low_s16(high)),
+            vmovl_high_s16(high),
+        ];
+        quads.map(|x| vcvtq_f32_s32(x))
+    }
+}
+
+/// 8 bytes of e4m3 as half precision, over 256.
+#[inline(always)]
+fn halves(x: uint16x8_t) -> [u64; 2] {
+    unsafe {
+        let magnitude = vandq_u16(x, vdupq_n_u16(0x7f));
+        // Only NaN's magnitude has a successor with the next bit set, which makes a NaN of the result.
+        let nan = vandq_u16(vaddq_u16(magnitude, vdupq_n_u16(1)), vdupq_n_u16(0x80));
+        let bits = vshlq_n_u16::<7>(vorrq_u16(magnitude, nan));
+        let sign = vandq_u16(vshlq_n_u16::<8>(x), vdupq_n_u16(0x8000));
+        let half = vreinterpretq_u64_u16(vorrq_u16(bits, sign));
+        [vgetq_lane_u64::<0>(half), vgetq_lane_u64::<1>(half)]
+    }
+}
+
 impl<const DOT: bool> Dot for Neon<DOT> {
     type Bytes = [uint8x16_t; 4];
     type Sums = [int32x4_t; 4];
@@ -143,6 +189,56 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     #[inline(always)]
     fn spread_bits(self, bits: u64, value: u8) -> Self::Bytes {
         from_fn(|i| spread((bits >> (16 * i)) as u16, value))
+    }
+    #[inline(always)]
+    unsafe fn bit_codes<const B: usize, const C: usize>(self, p: *const u8) -> Self::Bytes {
+        unsafe {
+            if B == 4 {
+                let two = |p| {
+                    let x = vld1q_u8(p);
+                    let (low, high) = (vandq_u8(x, vdupq_n_u8(15)), vshrq_n_u8::<4>(x));
+                    [vzip1q_u8(low, high), vzip2q_u8(low, high)]
+                };
+                let (x, y) = (two(p.add(32 * C)), two(p.add(32 * C + 16)));
+                [x[0], x[1], y[0], y[1]]
+            } else {
+                from_fn(|lane| stream_lane::<B, C>(p, lane))
+            }
+        }
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[i8; 16], x: Self::Bytes) -> Self::Bytes {
+        unsafe {
+            let table = vreinterpretq_u8_s8(vld1q_s8(table.as_ptr()));
+            x.map(|x| vqtbl1q_u8(table, x))
+        }
+    }
+    #[inline(always)]
+    fn trits(self, x: Self::Bytes, powers: &[u16; 32]) -> Self::Bytes {
+        unsafe {
+            from_fn(|i| {
+                // Powers are below 256, so that their low bytes are all of them.
+                let powers = vreinterpretq_u8_u16(vld1q_u16(powers.as_ptr().add(8 * i)));
+                let product = vmulq_u8(x[i], vtrn1q_u8(powers, powers));
+                let three = vdup_n_u8(3);
+                let low = vshrn_n_u16::<8>(vmull_u8(vget_low_u8(product), three));
+                vcombine_u8(low, vshrn_n_u16::<8>(vmull_u8(vget_high_u8(product), three)))
+            })
+        }
+    }
+    #[inline(always)]
+    fn words(self, x: [u64; 8]) -> Self::Bytes {
+        unsafe { from_fn(|i| vcombine_u8(vcreate_u8(x[2 * i]), vcreate_u8(x[2 * i + 1]))) }
+    }
+    #[inline(always)]
+    fn negate_where(self, bits: u64, x: Self::Bytes) -> Self::Bytes {
+        unsafe {
+            // The complement and one more, where the mask is -1.
+            from_fn(|i| {
+                let mask = spread((bits >> (16 * i)) as u16, 0xff);
+                vsubq_u8(veorq_u8(x[i], mask), mask)
+            })
+        }
     }
     #[inline(always)]
     fn or_bytes(self, x: Self::Bytes, y: Self::Bytes) -> Self::Bytes {
@@ -216,6 +312,54 @@ impl<const DOT: bool> Dot for Neon<DOT> {
                 vzip2q_f32(by[1], by[1]),
             ];
             from_fn(|i| vmulq_f32(vcvtq_f32_s32(quads[i]), twice[i]))
+        }
+    }
+    #[inline(always)]
+    unsafe fn wide_i8(self, p: *const u8) -> Self::Wide {
+        unsafe { floats(vld1q_s8(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn wide_e4m3(self, p: *const u8) -> Self::Wide {
+        unsafe {
+            let x = vld1q_u8(p);
+            let (low, high) = (halves(vmovl_u8(vget_low_u8(x))), halves(vmovl_high_u8(x)));
+            [from_f16(low[0]), from_f16(low[1]), from_f16(high[0]), from_f16(high[1])]
+        }
+    }
+    #[inline(always)]
+    fn wide_bytes(self, x: [u64; 2]) -> Self::Wide {
+        unsafe { floats(vcombine_s8(vcreate_s8(x[0]), vcreate_s8(x[1]))) }
+    }
+    #[inline(always)]
+    fn wide_twice(self, x: Self::Eight) -> Self::Wide {
+        unsafe {
+            [vzip1q_f32(x[0], x[0]), vzip2q_f32(x[0], x[0]), vzip1q_f32(x[1], x[1]), vzip2q_f32(x[1], x[1])]
+        }
+    }
+    #[inline(always)]
+    fn wide_mul(self, a: Self::Wide, b: Self::Wide) -> Self::Wide {
+        unsafe { from_fn(|i| vmulq_f32(a[i], b[i])) }
+    }
+    #[inline(always)]
+    fn wide_fma(self, a: Self::Wide, b: Self::Wide, c: Self::Wide) -> Self::Wide {
+        unsafe { from_fn(|i| vfmaq_f32(c[i], a[i], b[i])) }
+    }
+    #[inline(always)]
+    fn fold_floats<const C: usize>(
+        self,
+        acc: Self::Wide,
+        x: [Self::Wide; 2],
+        scales: Self::Eight,
+    ) -> Self::Wide {
+        unsafe {
+            let four = scales[C / 2];
+            from_fn(|i| {
+                if C % 2 == 0 {
+                    vfmaq_laneq_f32::<1>(vfmaq_laneq_f32::<0>(acc[i], x[0][i], four), x[1][i], four)
+                } else {
+                    vfmaq_laneq_f32::<3>(vfmaq_laneq_f32::<2>(acc[i], x[0][i], four), x[1][i], four)
+                }
+            })
         }
     }
     #[inline(always)]
@@ -304,6 +448,37 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     #[inline(always)]
     fn eight_f16(self, low: u64, high: u64) -> Self::Eight {
         [from_f16(low), from_f16(high)]
+    }
+    #[inline(always)]
+    fn eight_bf16(self, low: u64, high: u64) -> Self::Eight {
+        unsafe { [low, high].map(|x| vreinterpretq_f32_u32(vshll_n_u16::<16>(vcreate_u16(x)))) }
+    }
+    #[inline(always)]
+    fn eight_low(self, low: u64, high: u64) -> Self::Eight {
+        unsafe { [vcombine_f32(vcreate_f32(low), vcreate_f32(high)); 2] }
+    }
+    #[inline(always)]
+    fn eight_repeat<const N: usize>(self, x: Self::Eight) -> Self::Eight {
+        unsafe {
+            if N == 2 {
+                [vzip1q_f32(x[0], x[0]), vzip2q_f32(x[0], x[0])]
+            } else {
+                [vdupq_laneq_f32::<0>(x[0]), vdupq_laneq_f32::<1>(x[0])]
+            }
+        }
+    }
+    #[inline(always)]
+    fn eight_half_e8m0(self, x: u64) -> Self::Eight {
+        unsafe {
+            let words = vmovl_u8(vcreate_u8(x));
+            [vmovl_u16(vget_low_u16(words)), vmovl_high_u16(words)].map(|x| {
+                let normal = vshlq_n_u32::<23>(vsubq_u32(x, vdupq_n_u32(1)));
+                // The two smallest are subnormal.
+                let small = vshlq_u32(vdupq_n_u32(0x20_0000), vreinterpretq_s32_u32(x));
+                let is_small = vcltq_u32(x, vdupq_n_u32(2));
+                vreinterpretq_f32_u32(vbslq_u32(is_small, small, normal))
+            })
+        }
     }
     #[inline(always)]
     fn eight_u8(self, x: u64) -> Self::Eight {

@@ -5,6 +5,7 @@
 use super::Dot;
 use crate::simd::{Scalar, Simd};
 use half::f16;
+use lazuli_quant::float8::e4m3_to_f32;
 use std::array::from_fn;
 
 #[inline]
@@ -74,6 +75,32 @@ impl Dot for Scalar {
         from_fn(|i| if bits >> i & 1 == 1 { value } else { 0 })
     }
     #[inline(never)]
+    unsafe fn bit_codes<const B: usize, const C: usize>(self, p: *const u8) -> [u8; 64] {
+        from_fn(|i| {
+            let bit = (64 * C + i) * B;
+            // SAFETY: the caller vouches for the bytes of 256 codes.
+            let byte = |at: usize| if at < 32 * B { unsafe { p.add(at).read() } } else { 0 };
+            let word = u16::from_le_bytes([byte(bit / 8), byte(bit / 8 + 1)]);
+            (word >> (bit % 8)) as u8 & ((1 << B) - 1)
+        })
+    }
+    #[inline(never)]
+    fn lookup(self, table: &[i8; 16], x: [u8; 64]) -> [u8; 64] {
+        x.map(|i| table[usize::from(i & 15)] as u8)
+    }
+    #[inline(never)]
+    fn trits(self, x: [u8; 64], powers: &[u16; 32]) -> [u8; 64] {
+        from_fn(|i| ((u16::from(x[i].wrapping_mul(powers[i / 2] as u8)) * 3) >> 8) as u8)
+    }
+    #[inline(never)]
+    fn words(self, x: [u64; 8]) -> [u8; 64] {
+        from_fn(|i| x[i / 8].to_le_bytes()[i % 8])
+    }
+    #[inline(never)]
+    fn negate_where(self, bits: u64, x: [u8; 64]) -> [u8; 64] {
+        from_fn(|i| if bits >> i & 1 == 1 { x[i].wrapping_neg() } else { x[i] })
+    }
+    #[inline(never)]
     fn or_bytes(self, x: [u8; 64], y: [u8; 64]) -> [u8; 64] {
         from_fn(|i| x[i] | y[i])
     }
@@ -124,6 +151,38 @@ impl Dot for Scalar {
         // SAFETY: the caller vouches for 16 bytes.
         let x = unsafe { p.cast::<[u8; 16]>().read() };
         from_fn(|i| i8_at(&x, i) as f32 * (by[i / 2]))
+    }
+    #[inline]
+    unsafe fn wide_i8(self, p: *const u8) -> [f32; 16] {
+        // SAFETY: the caller vouches for 16 bytes.
+        let x = unsafe { p.cast::<[u8; 16]>().read() };
+        from_fn(|i| i8_at(&x, i) as f32)
+    }
+    #[inline]
+    unsafe fn wide_e4m3(self, p: *const u8) -> [f32; 16] {
+        // SAFETY: the caller vouches for 16 bytes.
+        let x = unsafe { p.cast::<[u8; 16]>().read() };
+        x.map(|code| e4m3_to_f32(code) / 256.0)
+    }
+    #[inline]
+    fn wide_bytes(self, x: [u64; 2]) -> [f32; 16] {
+        from_fn(|i| f32::from(x[i / 8].to_le_bytes()[i % 8] as i8))
+    }
+    #[inline]
+    fn wide_twice(self, x: [f32; 8]) -> [f32; 16] {
+        from_fn(|i| x[i / 2])
+    }
+    #[inline]
+    fn wide_mul(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        from_fn(|i| a[i] * b[i])
+    }
+    #[inline]
+    fn wide_fma(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
+        from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline]
+    fn fold_floats<const C: usize>(self, acc: [f32; 16], x: [[f32; 16]; 2], scales: [f32; 8]) -> [f32; 16] {
+        from_fn(|i| acc[i] + x[0][i] * scales[2 * C] + x[1][i] * scales[2 * C + 1])
     }
     #[inline]
     unsafe fn store_wide(self, p: *mut f32, x: [f32; 16]) {
@@ -186,6 +245,25 @@ impl Dot for Scalar {
     #[inline]
     fn eight_f16(self, low: u64, high: u64) -> [f32; 8] {
         from_fn(|i| f16::from_bits(([low, high][i / 4] >> (16 * (i % 4))) as u16).to_f32())
+    }
+    #[inline]
+    fn eight_bf16(self, low: u64, high: u64) -> [f32; 8] {
+        from_fn(|i| f32::from_bits((([low, high][i / 4] >> (16 * (i % 4))) as u32) << 16))
+    }
+    #[inline]
+    fn eight_low(self, low: u64, high: u64) -> [f32; 8] {
+        from_fn(|i| f32::from_bits(([low, high][i / 2 % 2] >> (32 * (i % 2))) as u32))
+    }
+    #[inline]
+    fn eight_repeat<const N: usize>(self, x: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| x[i / N])
+    }
+    #[inline]
+    fn eight_half_e8m0(self, x: u64) -> [f32; 8] {
+        x.to_le_bytes().map(|code| match code {
+            0 | 1 => f32::from_bits(0x20_0000 << code),
+            _ => f32::from_bits(u32::from(code - 1) << 23),
+        })
     }
     #[inline]
     fn eight_u8(self, x: u64) -> [f32; 8] {

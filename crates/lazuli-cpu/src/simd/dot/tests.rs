@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 27;
+const OPERATIONS: usize = 41;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -67,11 +67,67 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 };
                 s.store_wide(to.cast(), s.add_wide(s.wide_zero(), acc, 0.5));
             }
+            26..40 => decoding(s, op - 26, (w, v, bits), p, to),
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
                 s.store_i8(to.cast(), s.splat_i32([-1000, -128, -77, 127, 1000][i]));
                 to.add(4).write_bytes(0, 124);
+            }
+        }
+    }
+}
+
+/// Operations that only bring codes and scales into order.
+#[inline(always)]
+unsafe fn decoding<S: Dot>(
+    s: S,
+    op: usize,
+    (w, v, bits): (S::Bytes, S::Bytes, u64),
+    p: *const u8,
+    to: *mut u8,
+) {
+    let powers = std::array::from_fn(|i| [1, 3, 9, 27, 81][i % 5]);
+    let table = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+    // SAFETY: as for the caller; a row of 256 codes of 3 bits is 96 bytes, and wider ones come from a copy.
+    unsafe {
+        let mut long = [0u8; 256];
+        for (i, byte) in long.iter_mut().enumerate() {
+            *byte = p.add(i % 127).read();
+        }
+        let long = long.as_ptr();
+        let eight = s.eight_f16(bits & 0xbbff_bbff_bbff_bbff, 0x4500_4600_4700_c800);
+        match op {
+            0 => s.store_bytes(to, s.bit_codes::<2, 3>(p)),
+            1 => s.store_bytes(to, s.bit_codes::<3, 0>(p)),
+            2 => s.store_bytes(to, s.bit_codes::<3, 3>(p)),
+            3 => s.store_bytes(to, s.bit_codes::<4, 1>(p)),
+            4 => s.store_bytes(to, s.bit_codes::<5, 3>(long)),
+            5 => s.store_bytes(to, s.bit_codes::<6, 3>(long)),
+            6 => s.store_bytes(to, s.lookup(&table, s.low_nibbles(w))),
+            7 => s.store_bytes(to, s.trits(w, &powers)),
+            8 => s.store_bytes(to, s.negate_where(bits, s.words([bits, 1, 2, 3, 4, bits, 6, 7]))),
+            9 => s.store_wide(to.cast(), s.wide_mul(s.wide_i8(p), s.wide_twice(eight))),
+            10 => {
+                // The payload of a NaN is no one's business.
+                let mut values = [0f32; 16];
+                s.store_wide(values.as_mut_ptr(), s.wide_e4m3(p));
+                to.cast::<[f32; 16]>().write_unaligned(values.map(|x| if x.is_nan() { f32::NAN } else { x }));
+            }
+            11 => {
+                let x = [s.wide_i8(p), s.wide_bytes([bits, !bits])];
+                s.store_wide(
+                    to.cast(),
+                    s.fold_floats::<1>(s.wide_fma(x[0], x[1], x[0]), x, s.eight_u8(bits)),
+                );
+            }
+            12 => {
+                s.store_eight(to.cast(), s.eight_repeat::<2>(s.eight_bf16(bits & !0x0080_0080_0080_0080, 0)));
+                s.store_eight(to.add(32).cast(), s.eight_repeat::<4>(s.eight_low(bits & !0x80_0000, 0)));
+            }
+            _ => {
+                s.store_eight(to.cast(), s.eight_half_e8m0(bits));
+                s.store_bytes(to.add(64), s.or_bytes(w, v));
             }
         }
     }

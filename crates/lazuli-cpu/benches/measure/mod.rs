@@ -1,0 +1,149 @@
+//! What the benches of quantised products share: threads that start together, memory to walk, the machine's own limits.
+
+use lazuli_cpu::kernel::quant::{Activations, QuantMatmul, QuantMatmulArgs};
+use lazuli_cpu::simd::Level;
+use std::ops::Range;
+use std::sync::Barrier;
+use std::time::Instant;
+
+/// A buffer that starts on a cache line.
+pub fn aligned(bytes: usize) -> Vec<[u64; 8]> {
+    vec![[0; 8]; bytes.div_ceil(64)]
+}
+
+/// The middle one.
+pub fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+/// The level that `LAZULI_SIMD` asks for, or the best.
+pub fn level() -> Level {
+    match std::env::var("LAZULI_SIMD") {
+        Ok(name) => Level::parse(&name).expect("LAZULI_SIMD names a level of this processor"),
+        Err(_) => Level::detect(),
+    }
+}
+
+/// Runs `work` on `threads` threads, each with its number, `passes` times; the median time of a pass.
+pub fn timed(threads: usize, passes: usize, work: impl Fn(usize) + Sync) -> f64 {
+    let barrier = Barrier::new(threads);
+    let work = &work;
+    let barrier = &barrier;
+    let times = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    (0..=passes)
+                        .map(|_| {
+                            barrier.wait();
+                            let start = Instant::now();
+                            work(thread);
+                            barrier.wait();
+                            start.elapsed().as_secs_f64()
+                        })
+                        .skip(1)
+                        .collect::<Vec<f64>>()
+                })
+            })
+            .collect();
+        handles.into_iter().map(|handle| handle.join().expect("a bench thread panicked")).next_back()
+    });
+    median(times.expect("there is at least one thread"))
+}
+
+/// Thread `thread`'s part of `of` things.
+pub fn share(of: usize, thread: usize, threads: usize) -> Range<usize> {
+    of * thread / threads..of * (thread + 1) / threads
+}
+
+/// How far ahead of what is read the next lines are asked for, in lines.
+const AHEAD: usize = 96;
+
+/// Adds up memory, asking for it ahead of time: gigabytes per second that the machine can read.
+pub fn stream(memory: &[[u64; 8]], threads: usize) -> f64 {
+    let seconds = timed(threads, 5, |thread| {
+        let mut sums = [0u64; 8];
+        for line in &memory[share(memory.len(), thread, threads)] {
+            prefetch(std::ptr::from_ref(line).wrapping_add(AHEAD));
+            for (sum, word) in sums.iter_mut().zip(line) {
+                *sum = sum.wrapping_add(*word);
+            }
+        }
+        std::hint::black_box(sums);
+    });
+    memory.len() as f64 * 64.0 / seconds / 1e9
+}
+
+#[cfg(target_arch = "x86_64")]
+fn prefetch(line: *const [u64; 8]) {
+    // SAFETY: any address may be prefetched.
+    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch(_line: *const [u64; 8]) {}
+
+/// A pointer that several threads write disjoint parts through.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+// SAFETY: the kernels' units are disjoint, which is what they promise.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+impl<T> Shared<T> {
+    fn get(self) -> *mut T {
+        self.0
+    }
+}
+
+/// Times products with each of `tensors` (its planes), one after the other, with `m` rows of activations: seconds of a
+/// pass over all of them, the quantising of the activations included.
+pub fn products(matmul: QuantMatmul, tensors: &[Vec<&[u8]>], m: usize, threads: usize) -> f64 {
+    let matmul = matmul.for_threads(threads);
+    let (n, k) = (matmul.rows(), matmul.cols());
+    let shape: Activations = matmul.activations(m);
+    let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 100.0).collect();
+    let mut acts = aligned(shape.bytes());
+    let mut out = vec![0f32; m * n];
+    let mut scratch: Vec<Vec<[u64; 8]>> = (0..threads).map(|_| aligned(matmul.scratch_bytes(m))).collect();
+    let (acts, out) = (Shared(acts.as_mut_ptr().cast::<u8>()), Shared(out.as_mut_ptr()));
+    let scratch: Vec<_> = scratch.iter_mut().map(|s| Shared(s.as_mut_ptr().cast::<u8>())).collect();
+    let quantised = Barrier::new(threads);
+    timed(threads, if m == 1 { 5 } else { 3 }, |thread| {
+        // SAFETY: buffers have the sizes asked for, and each thread has units of its own.
+        unsafe {
+            shape.quantise(x.as_ptr(), k, share(shape.units(), thread, threads), acts.get());
+            quantised.wait();
+            let scratch = std::slice::from_raw_parts_mut(scratch[thread].get(), matmul.scratch_bytes(m));
+            let units = share(matmul.units(m), thread, threads);
+            for (i, planes) in tensors.iter().enumerate() {
+                let next = tensors.get(i + 1).map_or(std::ptr::null(), |next| {
+                    next[0].as_ptr().wrapping_add(matmul.unit_start(m, units.start))
+                });
+                let weights = matmul.weights(planes, 0);
+                let args =
+                    QuantMatmulArgs { weights, shape, acts: acts.get(), out: out.get(), out_stride: n, next };
+                matmul.run(&args, units.clone(), scratch);
+            }
+        }
+    })
+}
+
+/// Memory of arbitrary codes with small positive half-precision numbers wherever a format may keep its scales.
+pub fn weights(bytes: usize) -> Vec<[u64; 8]> {
+    let mut memory = aligned(bytes);
+    for (i, line) in memory.iter_mut().enumerate() {
+        for (j, word) in line.iter_mut().enumerate() {
+            let two = |l: usize| 0x1c00 + ((i * 32 + j * 4 + l).wrapping_mul(2654435761) >> 7) % 0x400;
+            *word = (two(0) | two(1) << 16 | two(2) << 32 | two(3) << 48) as u64;
+        }
+    }
+    memory
+}
+
+/// The bytes of such memory.
+pub fn bytes(memory: &[[u64; 8]]) -> &[u8] {
+    // SAFETY: numbers are bytes.
+    unsafe { std::slice::from_raw_parts(memory.as_ptr().cast(), memory.len() * 64) }
+}

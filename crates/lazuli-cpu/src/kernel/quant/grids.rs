@@ -1,0 +1,303 @@
+//! The block formats of GGUF whose codes index grids of vectors, as [`Blocks`]: layouts after GGML's quantised types.
+//!
+//! A lookup gives eight or four weights at once, and is a load of its own: what these formats cost is loads, and not
+//! bytes of weights. Signs are applied to 64 weights together.
+#![allow(clippy::undocumented_unsafe_blocks)]
+// SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
+
+use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32, read_u64};
+use super::tables::spread_nibbles;
+use crate::simd::Dot;
+use lazuli_quant::blocks::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs};
+use lazuli_quant::grids;
+
+/// Vectors of 8 magnitudes and 7 sign bits each; a scale for each 32.
+pub(super) struct Iq2Xxs;
+/// The same with a larger grid and a scale for each 16.
+pub(super) struct Iq2Xs;
+/// The same with a still larger grid and 8 sign bits.
+pub(super) struct Iq2S;
+/// Vectors of 4 magnitudes, 7 sign bits for 8 weights; a scale for each 32.
+pub(super) struct Iq3Xxs;
+/// The same with a larger grid and 8 sign bits.
+pub(super) struct Iq3S;
+/// Vectors of 8 values out of -1, 0, 1, moved by an eighth; a scale and a direction for each 32.
+pub(super) struct Iq1S;
+/// The same with a direction for each 8 and a scale for each 16.
+pub(super) struct Iq1M;
+
+/// The vectors of a grid of two bits an element, a byte for each element.
+const fn eights<const N: usize>(grid: &[u16; N], values: [u8; 4]) -> [u64; N] {
+    let mut words = [0; N];
+    let mut i = 0;
+    while i < 8 * N {
+        let value = values[(grid[i / 8] >> (2 * (i % 8)) & 3) as usize];
+        words[i / 8] |= (value as u64) << (8 * (i % 8));
+        i += 1;
+    }
+    words
+}
+
+/// The vectors of a grid of three bits an element, a byte for each element.
+const fn fours<const N: usize>(grid: &[u16; N], values: [u8; 8]) -> [u32; N] {
+    let mut words = [0; N];
+    let mut i = 0;
+    while i < 4 * N {
+        let value = values[(grid[i / 4] >> (3 * (i % 4)) & 7) as usize];
+        words[i / 4] |= (value as u32) << (8 * (i % 4));
+        i += 1;
+    }
+    words
+}
+
+/// The magnitudes of IQ2.
+const IQ2_VALUES: [u8; 4] = [8, 25, 43, 0];
+static IQ2_XXS: [u64; 256] = eights(&grids::IQ2_XXS, IQ2_VALUES);
+static IQ2_XS: [u64; 512] = eights(&grids::IQ2_XS, IQ2_VALUES);
+static IQ2_S: [u64; 1024] = eights(&grids::IQ2_S, IQ2_VALUES);
+static IQ3_XXS: [u32; 256] = fours(&grids::IQ3_XXS, [4, 12, 20, 28, 36, 44, 52, 62]);
+static IQ3_S: [u32; 512] = fours(&grids::IQ3_S, [1, 3, 5, 7, 9, 11, 13, 15]);
+/// Eight times -1, 0 and 1, plus 8.
+static IQ1: [u64; 2048] = eights(&grids::IQ1, [0, 8, 16, 24]);
+
+/// Eight sign bits from seven: the eighth makes their number even.
+static EVEN_SIGNS: [u8; 128] = {
+    let mut signs = [0; 128];
+    let mut i = 0;
+    while i < 128 {
+        signs[i] = i as u8 | ((i as u8).count_ones() as u8 & 1) << 7;
+        i += 1;
+    }
+    signs
+};
+
+/// 32 sign bits from the 28 low ones of `packed`.
+#[inline(always)]
+fn even_signs(packed: u32) -> u64 {
+    let eight = |i: u32| u64::from(EVEN_SIGNS[(packed >> (7 * i) & 127) as usize]) << (8 * i);
+    eight(0) | eight(1) | eight(2) | eight(3)
+}
+
+/// `2 x + 1` of each byte.
+#[inline(always)]
+fn odd(x: u64) -> u64 {
+    x << 1 | 0x0101_0101_0101_0101
+}
+
+/// Eight scales `d * part * x`, times `by`.
+#[inline(always)]
+unsafe fn eight_scales<S: Dot>(s: S, d: *const u8, part: f32, x: u64, by: S::Eight) -> S::Eight {
+    unsafe {
+        let d = s.eight_mul(s.eight_splat_f16(read_u16(d)), s.eight_splat(part));
+        s.eight_mul(s.eight_mul(s.eight_u8(x), d), by)
+    }
+}
+
+/// Sixteen scales `d * part * x` of 16 weights each, times `by`.
+#[inline(always)]
+fn wide_scales<S: Dot>(s: S, d: u16, part: f32, x: [u64; 2], by: S::Eight) -> S::Wide {
+    let d = s.eight_mul(s.eight_splat_f16(d), s.eight_splat(part));
+    s.wide_mul(s.wide_bytes(x), s.wide_twice(s.eight_mul(d, by)))
+}
+
+/// Eight numbers by their index.
+#[inline(always)]
+fn each<T: Copy + Default>(make: impl Fn(usize) -> T) -> [T; 8] {
+    let mut all = [T::default(); 8];
+    for (i, one) in all.iter_mut().enumerate() {
+        *one = make(i);
+    }
+    all
+}
+
+impl Blocks for Iq2Xxs {
+    const LEN: usize = iq2_xxs::LEN;
+    const BYTES: usize = iq2_xxs::BYTES;
+    const SIGNED: bool = true;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            let at = o.at(iq2_xxs::QS + 16 * C);
+            let words = each(|i| IQ2_XXS[usize::from(*at.add(8 * (i / 4) + i % 4))]);
+            let signs = even_signs(read_u32(at.add(4))) | even_signs(read_u32(at.add(12))) << 32;
+            s.negate_where(signs, s.words(words))
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe {
+            let mut nibbles = 0;
+            for i in 0..8 {
+                nibbles |= u64::from(*o.at(iq2_xxs::QS + 8 * i + 7) >> 4) << (8 * i);
+            }
+            eight_scales(s, o.at(iq2_xxs::D), 0.125, odd(nibbles), by)
+        }
+    }
+}
+
+impl Blocks for Iq2Xs {
+    const LEN: usize = iq2_xs::LEN;
+    const BYTES: usize = iq2_xs::BYTES;
+    const SIGNED: bool = true;
+    fine!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            let code = |i| usize::from(read_u16(o.at(iq2_xs::QS + 16 * C + 2 * i)));
+            let words = each(|i| IQ2_XS[code(i) & 511]);
+            let signs = each(|i| EVEN_SIGNS[code(i) >> 9]);
+            s.negate_where(u64::from_le_bytes(signs), s.words(words))
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
+        unsafe {
+            let scales = [0, 4].map(|at| odd(spread_nibbles(read_u32(o.at(iq2_xs::SCALES + at)))));
+            wide_scales(s, read_u16(o.at(iq2_xs::D)), 0.125, scales, by)
+        }
+    }
+}
+
+impl Blocks for Iq2S {
+    const LEN: usize = iq2_s::LEN;
+    const BYTES: usize = iq2_s::BYTES;
+    const SIGNED: bool = true;
+    fine!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            let high = usize::from(read_u16(o.at(iq2_s::QH + 2 * C)));
+            let low = o.at(iq2_s::QS + 8 * C);
+            let words = each(|i| IQ2_S[usize::from(*low.add(i)) | (high >> (2 * i) & 3) << 8]);
+            s.negate_where(read_u64(o.at(iq2_s::SIGNS + 8 * C)), s.words(words))
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
+        unsafe {
+            let scales = [0, 4].map(|at| odd(spread_nibbles(read_u32(o.at(iq2_s::SCALES + at)))));
+            wide_scales(s, read_u16(o.at(iq2_s::D)), 0.125, scales, by)
+        }
+    }
+}
+
+impl Blocks for Iq3Xxs {
+    const LEN: usize = iq3_xxs::LEN;
+    const BYTES: usize = iq3_xxs::BYTES;
+    const SIGNED: bool = true;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            let at = o.at(iq3_xxs::QS + 16 * C);
+            let four = |i| u64::from(IQ3_XXS[usize::from(*at.add(i))]);
+            let words = each(|i| four(2 * i) | four(2 * i + 1) << 32);
+            let tail = o.at(iq3_xxs::SCALES + 8 * C);
+            let signs = even_signs(read_u32(tail)) | even_signs(read_u32(tail.add(4))) << 32;
+            s.negate_where(signs, s.words(words))
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe {
+            let mut nibbles = 0;
+            for i in 0..8 {
+                nibbles |= u64::from(*o.at(iq3_xxs::SCALES + 4 * i + 3) >> 4) << (8 * i);
+            }
+            eight_scales(s, o.at(iq3_xxs::D), 0.25, odd(nibbles), by)
+        }
+    }
+}
+
+impl Blocks for Iq3S {
+    const LEN: usize = iq3_s::LEN;
+    const BYTES: usize = iq3_s::BYTES;
+    const SIGNED: bool = true;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            let at = o.at(iq3_s::QS + 16 * C);
+            let high = usize::from(read_u16(o.at(iq3_s::QH + 2 * C)));
+            let four = |i| u64::from(IQ3_S[usize::from(*at.add(i)) | (high >> i & 1) << 8]);
+            let words = each(|i| four(2 * i) | four(2 * i + 1) << 32);
+            s.negate_where(read_u64(o.at(iq3_s::SIGNS + 8 * C)), s.words(words))
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe {
+            let scales = odd(spread_nibbles(read_u32(o.at(iq3_s::SCALES))));
+            eight_scales(s, o.at(iq3_s::D), 1.0, scales, by)
+        }
+    }
+}
+
+/// What raises each byte of a vector of [`IQ1`] by two eighths, if it is to: codes are then values in eighths plus 9.
+#[inline(always)]
+fn raise(down: bool) -> u64 {
+    if down { 0 } else { 0x0202_0202_0202_0202 }
+}
+
+impl Blocks for Iq1S {
+    const LEN: usize = iq1_s::LEN;
+    const BYTES: usize = iq1_s::BYTES;
+    const OFFSET: u8 = 9;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            let low = o.at(iq1_s::QS + 8 * C);
+            let heads = [0, 2].map(|at| usize::from(read_u16(o.at(iq1_s::QH + 4 * C + at))));
+            let words = each(|i| {
+                let head = heads[i / 4];
+                let index = usize::from(*low.add(i)) | (head >> (3 * (i % 4)) & 7) << 8;
+                IQ1[index] + raise(head & 0x8000 != 0)
+            });
+            s.words(words)
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe {
+            let mut scales = 0;
+            for i in 0..8 {
+                scales |= u64::from(*o.at(iq1_s::QH + 2 * i + 1) >> 4 & 7) << (8 * i);
+            }
+            eight_scales(s, o.at(iq1_s::D), 0.125, odd(scales), by)
+        }
+    }
+}
+
+impl Blocks for Iq1M {
+    const LEN: usize = iq1_m::LEN;
+    const BYTES: usize = iq1_m::BYTES;
+    const OFFSET: u8 = 9;
+    fine!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            let low = o.at(iq1_m::QS + 8 * C);
+            let heads = read_u32(o.at(iq1_m::QH + 4 * C)) as usize;
+            let words = each(|i| {
+                let head = heads >> (4 * i);
+                IQ1[usize::from(*low.add(i)) | (head & 7) << 8] + raise(head & 8 != 0)
+            });
+            s.words(words)
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
+        unsafe {
+            let words = [0, 2, 4, 6].map(|at| read_u16(o.at(iq1_m::SCALES + at)));
+            let d = words[0] >> 12 | words[1] >> 12 << 4 | words[2] >> 12 << 8 | words[3] >> 12 << 12;
+            let four = |word: u16| {
+                let word = u64::from(word);
+                word & 7 | (word >> 3 & 7) << 8 | (word >> 6 & 7) << 16 | (word >> 9 & 7) << 24
+            };
+            let eight = |i: usize| odd(four(words[i]) | four(words[i + 1]) << 32);
+            wide_scales(s, d, 0.125, [eight(0), eight(2)], by)
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The planar formats with small integer codes as [`Blocks`]: MLX affine, MXFP4, NVFP4.
+//!
+//! Layouts after the documentation of MLX's `quantize`, OCP Microscaling Formats (MX) v1.0 and NVIDIA's NVFP4. The
+//! eight-bit floats are in [`super::float8`].
+#![allow(clippy::undocumented_unsafe_blocks)]
+// SAFETY (of every block here): callers give whole octets of every plane, and every offset below lies within one.
+
+use super::blocks::{Blocks, Octet, SideLayout, coarse, fine, read_u16, read_u32, read_u64};
+use crate::simd::Dot;
+use lazuli_quant::ScaleType;
+use lazuli_quant::blocks::E2M1_DOUBLED;
+
+/// Codes of `B` bits in one stream, `scale * code + bias` for groups of 32, 64 or 128; `B` is not 8.
+pub(super) struct Affine<const B: usize>;
+/// Codes of 8 bits, likewise.
+pub(super) struct Affine8;
+/// e2m1 floats, two to a byte, and an e8m0 scale for each 32.
+pub(super) struct Mxfp4;
+/// e2m1 floats, two to a byte, and an e4m3 scale for each 16.
+pub(super) struct Nvfp4;
+
+/// Eight scales (or biases), one for each 32 weights, from `p` on.
+#[inline(always)]
+pub(super) unsafe fn side_eight<S: Dot>(s: S, p: *const u8, layout: SideLayout) -> S::Eight {
+    unsafe {
+        match (layout.scale, layout.shift) {
+            (ScaleType::F32, 0) => s.eight(p.cast()),
+            (ScaleType::F32, 1) => s.eight_repeat::<2>(s.eight_low(read_u64(p), read_u64(p.add(8)))),
+            (ScaleType::F32, 2) => s.eight_repeat::<4>(s.eight_low(read_u64(p), 0)),
+            (ScaleType::F32, _) => s.eight_splat(f32::from_bits(read_u32(p))),
+            (ScaleType::F16, 0) => s.eight_f16(read_u64(p), read_u64(p.add(8))),
+            (ScaleType::F16, 1) => s.eight_repeat::<2>(s.eight_f16(read_u64(p), 0)),
+            (ScaleType::F16, 2) => s.eight_repeat::<4>(s.eight_f16(read_u32(p).into(), 0)),
+            (ScaleType::F16, _) => s.eight_splat_f16(read_u16(p)),
+            (ScaleType::Bf16, 0) => s.eight_bf16(read_u64(p), read_u64(p.add(8))),
+            (ScaleType::Bf16, 1) => s.eight_repeat::<2>(s.eight_bf16(read_u64(p), 0)),
+            (ScaleType::Bf16, 2) => s.eight_repeat::<4>(s.eight_bf16(read_u32(p).into(), 0)),
+            (ScaleType::Bf16, _) => s.eight_splat(f32::from_bits(u32::from(read_u16(p)) << 16)),
+        }
+    }
+}
+
+/// Where the scales of octet `octet` begin, for scales of `bytes` bytes.
+#[inline(always)]
+pub(super) fn side_offset(octet: usize, layout: SideLayout) -> usize {
+    ((8 * octet) >> layout.shift) * layout.scale.bytes()
+}
+
+impl<const B: usize> Blocks for Affine<B> {
+    const LEN: usize = 32;
+    const BYTES: usize = 4 * B;
+    const PLANES: usize = 3;
+    const MINS: bool = true;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { s.bit_codes::<B, C>(o.at(0)) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe { s.eight_mul(side_eight(s, o.1.planes[0], o.1.layout), by) }
+    }
+    #[inline(always)]
+    unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
+        unsafe { side_eight(s, o.1.planes[1], o.1.layout) }
+    }
+    #[inline(always)]
+    fn side_offset(octet: usize, layout: SideLayout) -> usize {
+        side_offset(octet, layout)
+    }
+}
+
+impl Blocks for Affine8 {
+    const LEN: usize = 32;
+    const BYTES: usize = 32;
+    const PLANES: usize = 3;
+    const SIGNED: bool = true;
+    const MINS: bool = true;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        // Signed codes are the stored ones less 128, which the mins make up for.
+        unsafe { s.add_byte(s.bytes(o.at(64 * C)), -128) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe { s.eight_mul(side_eight(s, o.1.planes[0], o.1.layout), by) }
+    }
+    #[inline(always)]
+    unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
+        unsafe {
+            let bias = side_eight(s, o.1.planes[1], o.1.layout);
+            s.eight_fma(side_eight(s, o.1.planes[0], o.1.layout), s.eight_splat(128.0), bias)
+        }
+    }
+    #[inline(always)]
+    fn side_offset(octet: usize, layout: SideLayout) -> usize {
+        side_offset(octet, layout)
+    }
+}
+
+/// Whether one of the eight bytes is `0xff`.
+#[inline(always)]
+pub(super) fn has_full_byte(x: u64) -> bool {
+    // A zero byte of the complement is the only one that borrows while its own top bit is clear.
+    ((!x).wrapping_sub(0x0101_0101_0101_0101) & x & 0x8080_8080_8080_8080) != 0
+}
+
+/// Twice the value of each e2m1 code, plus 12.
+pub(super) const E2M1_RAISED: [i8; 16] = {
+    let mut table = E2M1_DOUBLED;
+    let mut i = 0;
+    while i < 16 {
+        table[i] += 12;
+        i += 1;
+    }
+    table
+};
+
+impl Blocks for Mxfp4 {
+    const LEN: usize = 32;
+    const BYTES: usize = 16;
+    const PLANES: usize = 2;
+    const OFFSET: u8 = 12;
+    coarse!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { s.lookup(&E2M1_RAISED, s.bit_codes::<4, C>(o.at(0))) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
+        unsafe {
+            let exponents = read_u64(o.1.planes[0]);
+            // A scale that is NaN spoils the row, so it may as well spoil the octet.
+            let by = if has_full_byte(exponents) { s.eight_splat(f32::NAN) } else { by };
+            s.eight_mul(s.eight_half_e8m0(exponents), by)
+        }
+    }
+    #[inline(always)]
+    fn side_offset(octet: usize, _layout: SideLayout) -> usize {
+        8 * octet
+    }
+}
+
+impl Blocks for Nvfp4 {
+    const LEN: usize = 32;
+    const BYTES: usize = 16;
+    const PLANES: usize = 2;
+    const OFFSET: u8 = 12;
+    fine!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { s.lookup(&E2M1_RAISED, s.bit_codes::<4, C>(o.at(0))) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
+        unsafe {
+            // The codes are doubled, and the scales come over 256.
+            let by = s.eight_mul(by, s.eight_splat(128.0));
+            s.wide_mul(s.wide_e4m3(o.1.planes[0]), s.wide_twice(by))
+        }
+    }
+    #[inline(always)]
+    fn side_offset(octet: usize, _layout: SideLayout) -> usize {
+        16 * octet
+    }
+}
