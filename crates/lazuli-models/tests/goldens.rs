@@ -49,6 +49,8 @@ goldens! {
     cohere2 => "cohere2",
     glm4 => "glm4",
     smollm3 => "smollm3",
+    mlx_glm4 => "mlx-glm4-q4",
+    mlx_cohere2 => "mlx-cohere2-q4",
     mixtral => "mixtral",
     qwen2_moe => "qwen2-moe",
     olmoe => "olmoe",

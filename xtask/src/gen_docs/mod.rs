@@ -4,6 +4,7 @@
 //! name; a few files belong to a generator as a whole. Owns the list of generators, writing and comparing.
 
 mod adr;
+mod architectures;
 mod cli;
 mod regions;
 mod rooms;
@@ -25,7 +26,8 @@ type Region = (&'static str, fn() -> Result<String>);
 /// A path, and what writes the whole file; `None` leaves the file as it is, once the generator has said why.
 type Page = (&'static str, fn() -> Result<Option<String>>);
 
-const REGIONS: &[Region] = &[("rooms", rooms::table), ("adrs", adr::list)];
+const REGIONS: &[Region] =
+    &[("rooms", rooms::table), ("adrs", adr::list), ("architectures", architectures::table)];
 
 const FILES: &[Page] = &[("docs/CLI.md", cli::reference)];
 
