@@ -142,6 +142,46 @@ fn without(config: &mut Value, keys: &[&str]) {
 }
 
 #[test]
+fn what_published_files_say_beside_it_is_understood() {
+    let with = |name: &str, further: Value| {
+        rewritten(name, |mut config, _| {
+            config.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+            config
+        });
+    };
+    with(
+        "cohere2",
+        json!({
+            "layer_switch": 4, "order_of_interleaved_layers": "local_attn_first", "rotary_pct": 1.0,
+            "position_embedding_type": "rope_gptj", "sliding_window_pattern": 4, "use_embedding_sharing": true,
+            "use_gated_activation": true, "use_parallel_block": true, "use_parallel_embedding": false,
+            "use_qk_norm": false, "rope_scaling": null, "cache_implementation": "hybrid",
+        }),
+    );
+    with("gemma2", json!({"hidden_act": "gelu_pytorch_tanh", "cache_implementation": "hybrid"}));
+    let code = json!({"AutoConfig": "configuration_phi3.Phi3Config"});
+    with(
+        "phi4-mini",
+        json!({"full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": false, "auto_map": code}),
+    );
+    with("llama3", json!({"pretraining_tp": 1, "rope_interleaved": false, "is_llama_config": true}));
+    with("smollm3", json!({"max_window_layers": 28, "pretraining_tp": 2, "use_sliding_window": false}));
+    for (name, key, value) in [
+        ("cohere2", "use_parallel_block", json!(false)),
+        ("cohere2", "layer_switch", json!(2)),
+        ("cohere2", "rotary_pct", json!(0.5)),
+        ("phi4-mini", "full_attn_mod", json!(2)),
+        ("phi3", "mlp_bias", json!(true)),
+    ] {
+        let message = refused_setting(name, key, value);
+        assert!(
+            message.contains(&format!("`{key}`")) && message.contains("is not supported, only"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn gemma3_reads_layer_types_and_rope_parameters() {
     rewritten("gemma3", |mut config, _| {
         without(

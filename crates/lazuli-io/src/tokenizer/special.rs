@@ -12,6 +12,7 @@ const ENDS: &[&str] = &[
     "<|calls|>",
     "<|flush|>",
     "<end_of_turn>",
+    "<|END_OF_TURN_TOKEN|>",
     "<|endoftext|>",
     "<|eom_id|>",
     "<|end_of_text|>",
@@ -35,6 +36,10 @@ pub(super) fn end_tokens(vocab: &mut Vocab, named: impl IntoIterator<Item = u32>
     ends.extend(ENDS.iter().filter_map(|text| find(vocab, text)));
     let control = CONTROL_ENDS.iter().filter_map(|text| find(vocab, text));
     ends.extend(control.filter(|&id| vocab.kind(id) == Kind::Control));
+    // GLM ends its turn with the role that speaks next.
+    if find(vocab, "[gMASK]").is_some() {
+        ends.extend(["<|user|>", "<|observation|>"].iter().filter_map(|text| find(vocab, text)));
+    }
     // Harmony-style vocabularies end a message, but not the answer, with `<|end|>`.
     let calls = ["<|call|>", "<|calls|>"].iter().any(|text| find(vocab, text).is_some());
     let returns = ["<|return|>", "<|flush|>"].iter().any(|text| find(vocab, text).is_some());

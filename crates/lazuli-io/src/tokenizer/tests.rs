@@ -108,6 +108,45 @@ fn sentence_piece_merges_by_score() {
     assert_eq!(bare.decode(&bare.encode(" a", Specials::AsText)), " a");
 }
 
+/// The tokens that end a turn in a vocabulary of control tokens and the text `</s>`, whose file names the first as EOS.
+fn ends(control: &[&str]) -> Vec<String> {
+    let mut tokens = control.to_vec();
+    tokens.extend(["<unk>", "a"]);
+    let types: Vec<i32> = (0..tokens.len()).map(|i| if i < control.len() { 3 } else { 1 }).collect();
+    let scores = vec![0.0f32.to_le_bytes(); tokens.len()];
+    let writer = Writer::default()
+        .text("tokenizer.ggml.model", "llama")
+        .strings("tokenizer.ggml.tokens", &tokens)
+        .key("tokenizer.ggml.scores", 9, &number_array(6, &scores))
+        .key("tokenizer.ggml.token_type", 9, &kinds(&types))
+        .key("tokenizer.ggml.eos_token_id", 4, &0u32.to_le_bytes());
+    let tokenizer = build(&writer).unwrap();
+    texts(&tokenizer, tokenizer.eog())
+}
+
+#[test]
+fn turns_end_in_each_familys_way() {
+    for (control, expected) in [
+        (&["</s>", "[INST]"][..], &["</s>"][..]),
+        (
+            &["<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>"],
+            &["<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"],
+        ),
+        (&["<|endoftext|>", "<|im_start|>", "<|im_end|>"], &["<|endoftext|>", "<|im_end|>"]),
+        (&["<|endoftext|>", "<|user|>", "<|end|>"], &["<|endoftext|>", "<|end|>"]),
+        (&["<eos>", "<start_of_turn>", "<end_of_turn>"], &["<eos>", "<end_of_turn>"]),
+        (&["<EOS_TOKEN>", "<|END_OF_TURN_TOKEN|>"], &["<EOS_TOKEN>", "<|END_OF_TURN_TOKEN|>"]),
+        (
+            &["<|endoftext|>", "[gMASK]", "<|user|>", "<|assistant|>", "<|observation|>"],
+            &["<|endoftext|>", "<|user|>", "<|observation|>"],
+        ),
+        (&["<｜end▁of▁sentence｜>", "<｜User｜>"], &["<｜end▁of▁sentence｜>"]),
+        (&["<|return|>", "<|start|>", "<|channel|>", "<|end|>", "<|call|>"], &["<|return|>", "<|call|>"]),
+    ] {
+        assert_eq!(ends(control), expected);
+    }
+}
+
 /// A unigram vocabulary with the scores of the pieces as given.
 fn unigram_writer(merge_spaces: bool) -> Writer {
     let tokens = ["<pad>", "</s>", "<unk>", "▁", "a", "b", "ab", "▁a", "ba", "é"];

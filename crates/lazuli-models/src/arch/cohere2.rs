@@ -10,7 +10,7 @@ use lazuli_nn::{
 };
 use serde_json::json;
 
-use crate::config::{self, Decoder, Reach, activation, bias};
+use crate::config::{self, Decoder, Keys, Reach, activation, bias};
 use crate::parts::Parts;
 use crate::source::Source;
 use crate::{CausalLm, Result, Spec};
@@ -69,6 +69,7 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
     };
     let (act, logit_scale) = (activation(&keys, "hidden_act")?, keys.positive("logit_scale")?);
     let rope = source.interleaved_rope(&keys, &c, "sliding_attention")?;
+    published(&keys)?;
     keys.finish("cohere2")?;
 
     let parts = Parts::new(source, &c);
@@ -84,4 +85,19 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
     let head = parts.head(&embedding, norm(&parts.weights, "norm")?, None)?.scaled(logit_scale);
     let spec = parts.spec("cohere2", c.attention().kv());
     Ok(Box::new(Cohere2 { spec, embedding, rope, layers, head }))
+}
+
+/// What published files say about the wiring above.
+fn published(keys: &Keys) -> Result<()> {
+    keys.built_in("order_of_interleaved_layers", "local_attn_first")?;
+    keys.built_in("position_embedding_type", "rope_gptj")?;
+    keys.built_in("rotary_pct", 1.0)?;
+    for on in ["use_embedding_sharing", "use_gated_activation", "use_parallel_block"] {
+        keys.built_in(on, true)?;
+    }
+    // The pattern of windows under another name.
+    match keys.optional_size("sliding_window_pattern")? {
+        Some(pattern) => keys.built_in("layer_switch", pattern),
+        None => keys.built_in("layer_switch", 4),
+    }
 }

@@ -59,6 +59,8 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         ..c.attention()
     };
     let act = activation(&keys, "hidden_activation")?;
+    // An older name, which the model's own code does not read where the newer one is there.
+    keys.optional::<String>("hidden_act", "a text")?;
     let logits_softcap = cap("final_logit_softcapping", 30.0)?;
     let rope = source.rope(&keys, &c, "full_attention")?;
     keys.finish("gemma2")?;

@@ -6,7 +6,7 @@
 use lazuli_nn::{AttentionConfig, Bias, GatedMlp, Projections};
 use serde_json::json;
 
-use crate::config::{self, Decoder, activation, bias};
+use crate::config::{self, Decoder, activation};
 use crate::pre_norm::PreNorm;
 use crate::source::Source;
 use crate::{CausalLm, Result};
@@ -23,8 +23,13 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
     let c = Decoder::read(&keys)?;
     let attention =
         AttentionConfig { projections: Projections::Fused, window: config::window(&keys)?, ..c.attention() };
-    // Files mention biases that no model of the family has; a file that has them would fail to load.
-    bias(&keys, "attention_bias")?;
+    // What published files say about the wiring.
+    for off in ["attention_bias", "lm_head_bias", "mlp_bias"] {
+        keys.built_in(off, false)?;
+    }
+    for one in ["full_attn_mod", "interpolate_factor"] {
+        keys.built_in(one, 1)?;
+    }
     let act = activation(&keys, "hidden_act")?;
     let rope = source.rope(&keys, &c, "full_attention")?;
     keys.finish("phi3")?;

@@ -110,6 +110,20 @@ impl Keys {
         Ok(self.optional(key, "true or false")?.unwrap_or(false))
     }
 
+    /// Reads a setting that may be there with the one value that the architecture's code has built in.
+    pub fn built_in(&self, key: &str, value: impl Into<Value>) -> Result<()> {
+        let value = value.into();
+        let found: Option<Value> = self.optional(key, "a value")?;
+        let same = |found: &Value| *found == value || (found.is_number() && found.as_f64() == value.as_f64());
+        match found {
+            Some(found) if !same(&found) => {
+                let what = format!("{} is not supported, only {value}", shortened(&found));
+                Err(self.error(key, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The settings in the object at `key`, if it is there.
     pub fn object(&self, key: &str) -> Result<Option<Self>> {
         let values = self.optional::<Map<String, Value>>(key, "an object")?;
@@ -167,6 +181,7 @@ const HARMLESS: &[&str] = &[
     "aux_loss_alpha",
     "attention_dropout",
     "attn_implementation",
+    "auto_map",
     "bad_words_ids",
     "cache_implementation",
     "chunk_size_feed_forward",
@@ -259,6 +274,9 @@ mod tests {
         );
         assert_eq!(message(keys.size("none")), "setting `none`: missing");
         assert!(keys.positive("huge").is_err());
+        assert!(keys.built_in("layers", 2.0).is_ok() && keys.built_in("absent", "x").is_ok());
+        let refused = keys.built_in("hidden", 1).unwrap_err().to_string();
+        assert_eq!(refused, "setting `hidden`: 64 is not supported, only 1");
     }
 
     #[test]

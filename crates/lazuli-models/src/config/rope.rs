@@ -192,6 +192,13 @@ mod tests {
     }
 
     #[test]
+    fn dynamic_scaling_does_nothing_within_the_context() {
+        let scaling = json!({"type": "dynamic", "factor": 2.0});
+        let config = read(json!({"rope_theta": 1e4, "rope_scaling": scaling}), "full_attention").unwrap();
+        assert_eq!(config.scaling, RopeScaling::None);
+    }
+
+    #[test]
     fn long_rope_has_a_factor_of_its_contexts() {
         let lists = |n: usize| {
             let scaling = json!({"type": "su", "short_factor": vec![1.0; n], "long_factor": vec![2.0; 8]});
