@@ -134,12 +134,12 @@ impl Engine {
                         By::Clock
                     }
                     Test::Prefill(n) => {
-                        command.arg("bench").arg(model).args(["--reps", "1", "--decode", "0", "--json"]);
+                        command.arg("bench").arg(model).args(["--reps", "3", "--decode", "0", "--json"]);
                         command.args(["--prefill", &n.to_string()]);
                         By::Lazuli("prefill")
                     }
                     Test::Decode(depth) => {
-                        command.arg("bench").arg(model).args(["--reps", "1", "--prefill", "0", "--json"]);
+                        command.arg("bench").arg(model).args(["--reps", "3", "--prefill", "0", "--json"]);
                         command.args(["--decode", &DECODED.to_string(), "--depth", &depth.to_string()]);
                         By::Lazuli("decode")
                     }

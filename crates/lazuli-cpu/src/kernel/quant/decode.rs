@@ -6,11 +6,11 @@ use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
 /// How far the prefetch stream runs ahead of the weights in use.
-pub(super) const AHEAD: usize = 6 * 1024;
+const AHEAD: usize = 10 * 1024;
 /// The same for the planes of scales and biases, of which a row has far fewer bytes.
 const SIDE_AHEAD: usize = 1024;
 /// A cache line.
-pub(super) const LINE: usize = 64;
+const LINE: usize = 64;
 
 /// A range of weight rows to multiply with at most [`super::acts::FEW`] rows of activations.
 pub(super) struct Job {
@@ -34,48 +34,28 @@ pub(super) struct Job {
     pub next: *const u8,
 }
 
-/// One linear stream of prefetches that crosses from the end of these rows into what is read next.
-struct Stream {
-    at: usize,
-    end: usize,
-    jump: usize,
-}
-
-impl Stream {
-    #[inline(always)]
-    fn new(start: *const u8, end: *const u8, next: *const u8) -> Self {
-        let jump = if next.is_null() { 0 } else { (next as usize).wrapping_sub(end as usize) };
-        Self { at: start as usize & !(LINE - 1), end: end as usize, jump }
-    }
-
-    /// Asks for every line below `to`.
-    #[inline(always)]
-    fn run_to<S: Dot>(&mut self, s: S, to: usize) {
-        while self.at < to {
-            let line = if self.at < self.end { self.at } else { self.at.wrapping_add(self.jump) };
-            s.prefetch(line as *const u8);
-            self.at += LINE;
+impl Job {
+    /// How far ahead of weight row `n` lies what is asked for while `count` rows from it on are multiplied: a fixed
+    /// number of rows or, near the end, the same way into what is read next. Zero if nothing is known of that.
+    pub fn ahead(&self, n: usize, count: usize) -> usize {
+        let rows = AHEAD.div_ceil(count * self.row_bytes) * count;
+        let bytes = rows * self.row_bytes;
+        if n + rows < self.rows.end {
+            return bytes;
         }
+        if self.next.is_null() {
+            return 0;
+        }
+        let beyond = bytes - (self.rows.end - n) * self.row_bytes;
+        (self.next as usize).wrapping_add(beyond).wrapping_sub(self.weights as usize + n * self.row_bytes)
     }
 }
 
-/// The streams of all planes.
-struct Streams {
-    codes: Stream,
-    sides: [usize; 2],
-}
-
-impl Streams {
-    /// Asks for scales and biases some way past those of the row whose sides are `row`.
-    #[inline(always)]
-    fn pass_sides<S: Dot>(&mut self, s: S, row: Sides, planes: &SidePlanes, count: usize) {
-        for plane in 0..count - 1 {
-            let to = row.planes[plane] as usize + planes.row_bytes[plane] + SIDE_AHEAD;
-            while self.sides[plane] < to {
-                s.prefetch(self.sides[plane] as *const u8);
-                self.sides[plane] += LINE;
-            }
-        }
+/// Asks for `bytes` bytes, whole lines, from `start` on: any address will do.
+#[inline(always)]
+pub(super) fn prefetch<S: Dot>(s: S, start: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(LINE) {
+        s.prefetch(start.wrapping_add(line));
     }
 }
 
@@ -188,7 +168,8 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
             let a = [0, 16, 32, 48].map(|i| s.wide_i8(a.add(i)));
             for r in 0..R {
                 let w = weights[r].at(64 * C);
-                let w = [0, 16, 32, 48].map(|i| s.wide_e4m3(w.add(i)));
+                let w =
+                    [s.wide_e4m3(w), s.wide_e4m3(w.add(16)), s.wide_e4m3(w.add(32)), s.wide_e4m3(w.add(48))];
                 let low = s.wide_fma(w[1], a[1], s.wide_mul(w[0], a[0]));
                 let high = s.wide_fma(w[3], a[3], s.wide_mul(w[2], a[2]));
                 sums[r][m].0 = F::fold_floats::<S, C>(s, sums[r][m].0, [low, high], scales[r][m].0);
@@ -205,7 +186,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     job: &Job,
     n: usize,
     token: usize,
-    streams: &mut Streams,
+    ahead: usize,
     ends: &mut [Remainder; R],
 ) {
     let k = job.shape.k;
@@ -223,11 +204,14 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
             let sides = if F::PLANES > 1 { job.sides.row(n + r) } else { Sides::NONE };
             *row = Octet(first.add(r * job.row_bytes), sides);
         }
-        if F::PLANES > 1 && token == 0 {
-            streams.pass_sides(s, row[R - 1].1, &job.sides, F::PLANES);
+        if token == 0 {
+            // Scales and biases are some way ahead in their own planes.
+            for plane in 0..F::PLANES - 1 {
+                let bytes = job.sides.row_bytes[plane];
+                prefetch(s, row[0].1.planes[plane].wrapping_add(SIDE_AHEAD), R * bytes);
+            }
         }
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
-        let mut ahead = first as usize + AHEAD + (R - 1) * job.row_bytes;
         for at in (0..k).step_by(OCTET) {
             let index = at / OCTET;
             let mut octets = row;
@@ -238,8 +222,14 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
                     *octet = Octet(row[r].0.add(index * F::OCTET_BYTES), row[r].1.at::<F>(index));
                 }
             }
-            ahead += R * F::OCTET_BYTES;
-            streams.codes.run_to(s, ahead);
+            if token == 0 {
+                // One linear stream: the hardware follows two neighbouring ones less well.
+                prefetch(
+                    s,
+                    first.wrapping_add(ahead).wrapping_add(index * R * F::OCTET_BYTES),
+                    R * F::OCTET_BYTES,
+                );
+            }
             octet::<S, F, R, M>(s, octets, &acts, at, &mut sums);
         }
         for (r, sums) in sums.iter().enumerate().take(exist) {
@@ -258,15 +248,11 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
 unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Job) {
     // SAFETY: the caller's job, handed on row by row.
     unsafe {
-        let row = |n: usize| job.weights.add(n * job.row_bytes);
-        let mut streams = Streams {
-            codes: Stream::new(row(job.rows.start), row(job.rows.end), job.next),
-            sides: job.sides.row(job.rows.start).planes.map(|from| from as usize),
-        };
         let mut ends = [Remainder::new(); R];
         for n in job.rows.clone().step_by(R) {
+            let ahead = job.ahead(n, R);
             for token in (0..job.shape.m).step_by(M) {
-                rows::<S, F, R, M>(s, job, n, token, &mut streams, &mut ends);
+                rows::<S, F, R, M>(s, job, n, token, ahead, &mut ends);
             }
         }
     }

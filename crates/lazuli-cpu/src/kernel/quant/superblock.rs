@@ -6,7 +6,7 @@
 
 use super::acts::Row;
 use super::blocks::{GROUP, OCTET, Octet};
-use super::decode::{AHEAD, Job, LINE};
+use super::decode::{Job, prefetch};
 use crate::simd::{Dot, Isa};
 
 /// A block of 256 weights `d * scale * code - dmin * min` with integer scales, mins and codes.
@@ -126,10 +126,7 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
         for at in (0..job.shape.k).step_by(OCTET) {
             if token == 0 {
                 // One linear stream: the hardware follows two neighbouring ones less well.
-                let from = first.wrapping_add(ahead + at / OCTET * R * F::BYTES);
-                for line in 0..(R * F::BYTES).div_ceil(LINE) {
-                    s.prefetch(from.wrapping_add(line * LINE));
-                }
+                prefetch(s, first.wrapping_add(ahead).wrapping_add(at / OCTET * R * F::BYTES), R * F::BYTES);
             }
             block::<S, F, R, M>(s, row, &acts, at, &mut sums);
             for row in &mut row {
@@ -147,19 +144,8 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
 
 #[inline(always)]
 unsafe fn walk<S: Dot, F: Superblock, const R: usize, const M: usize>(s: S, job: &Job) {
-    let (start, end) = (job.rows.start, job.rows.end);
-    let rows_ahead = AHEAD.div_ceil(R * job.row_bytes) * R;
-    for n in (start..end).step_by(R) {
-        let bytes = rows_ahead * job.row_bytes;
-        // Near the end the stream of prefetches crosses into what is read next.
-        let ahead = if n + rows_ahead < end {
-            bytes
-        } else if job.next.is_null() {
-            0
-        } else {
-            let over = bytes - (end - n) * job.row_bytes;
-            (job.next as usize).wrapping_add(over).wrapping_sub(job.weights as usize + n * job.row_bytes)
-        };
+    for n in job.rows.clone().step_by(R) {
+        let ahead = job.ahead(n, R);
         for token in (0..job.shape.m).step_by(M) {
             // SAFETY: the caller's job, handed on row by row.
             unsafe { rows::<S, F, R, M>(s, job, n, token, ahead) }
