@@ -33,7 +33,8 @@ impl Sides {
     #[inline(always)]
     pub fn at<F: Blocks>(self, octet: usize) -> Self {
         let offset = F::side_offset(octet, self.layout);
-        Self { planes: self.planes.map(|plane| plane.wrapping_add(offset)), ..self }
+        let [a, b] = self.planes;
+        Self { planes: [a.wrapping_add(offset), b.wrapping_add(offset)], ..self }
     }
 }
 
@@ -218,6 +219,18 @@ pub(super) trait Blocks: 'static {
     /// Bytes of 256 weights.
     const OCTET_BYTES: usize = Self::BYTES * (OCTET / Self::LEN);
 }
+
+/// An array with an element for each number, the expression written out: a closure handed to `array::map` would not
+/// be inlined into a function that enables instructions, and so be a call for each element.
+macro_rules! unrolled {
+    ($i:ident in 0..8 => $element:expr) => {
+        unrolled!($i in [0_usize, 1, 2, 3, 4, 5, 6, 7] => $element)
+    };
+    ($i:ident in [$first:expr, $($value:expr),+] => $element:expr) => {
+        [{ let $i = $first; $element }, $({ let $i = $value; $element }),+]
+    };
+}
+pub(super) use unrolled;
 
 /// The part of [`Blocks`] that formats with a scale for each 32 weights share.
 macro_rules! coarse {

@@ -1,7 +1,7 @@
 //! Few rows of activations: weights are read once, in the file's own layout, ahead of one prefetch stream.
 
 use super::acts::{Activations, Row};
-use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides};
+use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides, unrolled};
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
@@ -165,11 +165,10 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
     unsafe {
         for m in 0..M {
             let a = acts[m].codes.add(at + 64 * C);
-            let a = [0, 16, 32, 48].map(|i| s.wide_i8(a.add(i)));
+            let a = unrolled!(i in [0, 16, 32, 48] => s.wide_i8(a.add(i)));
             for r in 0..R {
                 let w = weights[r].at(64 * C);
-                let w =
-                    [s.wide_e4m3(w), s.wide_e4m3(w.add(16)), s.wide_e4m3(w.add(32)), s.wide_e4m3(w.add(48))];
+                let w = unrolled!(i in [0, 16, 32, 48] => s.wide_e4m3(w.add(i)));
                 let low = s.wide_fma(w[1], a[1], s.wide_mul(w[0], a[0]));
                 let high = s.wide_fma(w[3], a[3], s.wide_mul(w[2], a[2]));
                 sums[r][m].0 = F::fold_floats::<S, C>(s, sums[r][m].0, [low, high], scales[r][m].0);

@@ -5,7 +5,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
-use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32, read_u64};
+use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32, read_u64, unrolled};
 use super::tables::spread_nibbles;
 use crate::simd::Dot;
 use lazuli_quant::blocks::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs};
@@ -100,16 +100,6 @@ fn wide_scales<S: Dot>(s: S, d: u16, part: f32, x: [u64; 2], by: S::Eight) -> S:
     s.wide_mul(s.wide_bytes(x), s.wide_twice(s.eight_mul(d, by)))
 }
 
-/// Eight numbers by their index.
-#[inline(always)]
-fn each<T: Copy + Default>(make: impl Fn(usize) -> T) -> [T; 8] {
-    let mut all = [T::default(); 8];
-    for (i, one) in all.iter_mut().enumerate() {
-        *one = make(i);
-    }
-    all
-}
-
 impl Blocks for Iq2Xxs {
     const LEN: usize = iq2_xxs::LEN;
     const BYTES: usize = iq2_xxs::BYTES;
@@ -119,7 +109,7 @@ impl Blocks for Iq2Xxs {
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
             let at = o.at(iq2_xxs::QS + 16 * C);
-            let words = each(|i| IQ2_XXS[usize::from(*at.add(8 * (i / 4) + i % 4))]);
+            let words = unrolled!(i in 0..8 => IQ2_XXS[usize::from(*at.add(8 * (i / 4) + i % 4))]);
             let signs = even_signs(read_u32(at.add(4))) | even_signs(read_u32(at.add(12))) << 32;
             s.negate_where(signs, s.words(words))
         }
@@ -145,15 +135,15 @@ impl Blocks for Iq2Xs {
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
             let code = |i| usize::from(read_u16(o.at(iq2_xs::QS + 16 * C + 2 * i)));
-            let words = each(|i| IQ2_XS[code(i) & 511]);
-            let signs = each(|i| EVEN_SIGNS[code(i) >> 9]);
+            let words = unrolled!(i in 0..8 => IQ2_XS[code(i) & 511]);
+            let signs = unrolled!(i in 0..8 => EVEN_SIGNS[code(i) >> 9]);
             s.negate_where(u64::from_le_bytes(signs), s.words(words))
         }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe {
-            let scales = [0, 4].map(|at| odd(spread_nibbles(read_u32(o.at(iq2_xs::SCALES + at)))));
+            let scales = unrolled!(at in [0, 4] => odd(spread_nibbles(read_u32(o.at(iq2_xs::SCALES + at)))));
             wide_scales(s, read_u16(o.at(iq2_xs::D)), 0.125, scales, by)
         }
     }
@@ -169,14 +159,14 @@ impl Blocks for Iq2S {
         unsafe {
             let high = usize::from(read_u16(o.at(iq2_s::QH + 2 * C)));
             let low = o.at(iq2_s::QS + 8 * C);
-            let words = each(|i| IQ2_S[usize::from(*low.add(i)) | (high >> (2 * i) & 3) << 8]);
+            let words = unrolled!(i in 0..8 => IQ2_S[usize::from(*low.add(i)) | (high >> (2 * i) & 3) << 8]);
             s.negate_where(read_u64(o.at(iq2_s::SIGNS + 8 * C)), s.words(words))
         }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe {
-            let scales = [0, 4].map(|at| odd(spread_nibbles(read_u32(o.at(iq2_s::SCALES + at)))));
+            let scales = unrolled!(at in [0, 4] => odd(spread_nibbles(read_u32(o.at(iq2_s::SCALES + at)))));
             wide_scales(s, read_u16(o.at(iq2_s::D)), 0.125, scales, by)
         }
     }
@@ -192,7 +182,7 @@ impl Blocks for Iq3Xxs {
         unsafe {
             let at = o.at(iq3_xxs::QS + 16 * C);
             let four = |i| u64::from(IQ3_XXS[usize::from(*at.add(i))]);
-            let words = each(|i| four(2 * i) | four(2 * i + 1) << 32);
+            let words = unrolled!(i in 0..8 => four(2 * i) | four(2 * i + 1) << 32);
             let tail = o.at(iq3_xxs::SCALES + 8 * C);
             let signs = even_signs(read_u32(tail)) | even_signs(read_u32(tail.add(4))) << 32;
             s.negate_where(signs, s.words(words))
@@ -221,7 +211,7 @@ impl Blocks for Iq3S {
             let at = o.at(iq3_s::QS + 16 * C);
             let high = usize::from(read_u16(o.at(iq3_s::QH + 2 * C)));
             let four = |i| u64::from(IQ3_S[usize::from(*at.add(i)) | (high >> i & 1) << 8]);
-            let words = each(|i| four(2 * i) | four(2 * i + 1) << 32);
+            let words = unrolled!(i in 0..8 => four(2 * i) | four(2 * i + 1) << 32);
             s.negate_where(read_u64(o.at(iq3_s::SIGNS + 8 * C)), s.words(words))
         }
     }
@@ -249,8 +239,8 @@ impl Blocks for Iq1S {
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
             let low = o.at(iq1_s::QS + 8 * C);
-            let heads = [0, 2].map(|at| usize::from(read_u16(o.at(iq1_s::QH + 4 * C + at))));
-            let words = each(|i| {
+            let heads = unrolled!(at in [0, 2] => usize::from(read_u16(o.at(iq1_s::QH + 4 * C + at))));
+            let words = unrolled!(i in 0..8 => {
                 let head = heads[i / 4];
                 let index = usize::from(*low.add(i)) | (head >> (3 * (i % 4)) & 7) << 8;
                 IQ1[index] + raise(head & 0x8000 != 0)
@@ -280,7 +270,7 @@ impl Blocks for Iq1M {
         unsafe {
             let low = o.at(iq1_m::QS + 8 * C);
             let heads = read_u32(o.at(iq1_m::QH + 4 * C)) as usize;
-            let words = each(|i| {
+            let words = unrolled!(i in 0..8 => {
                 let head = heads >> (4 * i);
                 IQ1[usize::from(*low.add(i)) | (head & 7) << 8] + raise(head & 8 != 0)
             });
@@ -290,7 +280,7 @@ impl Blocks for Iq1M {
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe {
-            let words = [0, 2, 4, 6].map(|at| read_u16(o.at(iq1_m::SCALES + at)));
+            let words = unrolled!(at in [0, 2, 4, 6] => read_u16(o.at(iq1_m::SCALES + at)));
             let d = words[0] >> 12 | words[1] >> 12 << 4 | words[2] >> 12 << 8 | words[3] >> 12 << 12;
             let four = |word: u16| {
                 let word = u64::from(word);

@@ -2,7 +2,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
-use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32, read_u64};
+use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32, read_u64, unrolled};
 use crate::simd::Dot;
 use lazuli_quant::blocks::{q2_k, q3_k, tq1_0, tq2_0};
 
@@ -41,7 +41,7 @@ impl Blocks for Q2K {
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe {
             let by = s.eight_mul(s.eight_splat_f16(read_u16(o.at(q2_k::D))), by);
-            let scales = [0, 8].map(|at| read_u64(o.at(q2_k::SCALES + at)) & NIBBLES);
+            let scales = unrolled!(at in [0, 8] => read_u64(o.at(q2_k::SCALES + at)) & NIBBLES);
             s.wide_mul(s.wide_bytes(scales), s.wide_twice(by))
         }
     }
@@ -49,7 +49,7 @@ impl Blocks for Q2K {
     unsafe fn fine_mins<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe {
             let by = s.eight_mul(s.eight_splat_f16(read_u16(o.at(q2_k::DMIN))), by);
-            let mins = [0, 8].map(|at| read_u64(o.at(q2_k::SCALES + at)) >> 4 & NIBBLES);
+            let mins = unrolled!(at in [0, 8] => read_u64(o.at(q2_k::SCALES + at)) >> 4 & NIBBLES);
             s.wide_mul(s.wide_bytes(mins), s.wide_twice(by))
         }
     }
@@ -68,7 +68,7 @@ unsafe fn q3_k_scales(p: *const u8) -> [u64; 2] {
         let first = low & NIBBLES | tops(0) | tops(2) << 32;
         let second = low >> 4 & NIBBLES | tops(4) | tops(6) << 32;
         // A set top bit keeps each byte from borrowing from the next.
-        [first, second].map(|x| ((x | TOP) - 0x2020_2020_2020_2020) ^ TOP)
+        unrolled!(x in [first, second] => ((x | TOP) - 0x2020_2020_2020_2020) ^ TOP)
     }
 }
 
@@ -141,11 +141,11 @@ impl Blocks for Tq1_0 {
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
             let wide = o.at(tq1_0::QS);
-            let [a, b] = [32, 40].map(|at| read_u64(o.at(tq1_0::QS + at)));
+            let [a, b] = unrolled!(at in [32, 40] => read_u64(o.at(tq1_0::QS + at)));
             let packed = match C {
                 0 | 1 => s.bytes_pair(wide, wide),
                 2 => {
-                    let [w, x, y, z] = [0, 8, 16, 24].map(|at| read_u64(wide.add(at)));
+                    let [w, x, y, z] = unrolled!(at in [0, 8, 16, 24] => read_u64(wide.add(at)));
                     s.words([w, x, y, z, a, b, a, b])
                 }
                 _ => {

@@ -192,8 +192,9 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     fn words(self, x: [u64; 8]) -> __m512i {
         unsafe {
-            let x = x.map(|x| x as i64);
-            _mm512_setr_epi64(x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7])
+            let [a, b, c, d] = [x[0] as i64, x[1] as i64, x[2] as i64, x[3] as i64];
+            let [e, f, g, h] = [x[4] as i64, x[5] as i64, x[6] as i64, x[7] as i64];
+            _mm512_setr_epi64(a, b, c, d, e, f, g, h)
         }
     }
     #[inline(always)]
