@@ -116,7 +116,7 @@ pub struct Attention {
     k: Linear,
     v: Linear,
     output: Linear,
-    norms: Option<(RmsNorm, RmsNorm)>,
+    norms: Option<Norms>,
     sinks: Option<Array>,
     config: AttentionConfig,
 }
@@ -145,10 +145,12 @@ impl Attention {
         let norms = match c.head_norms {
             HeadNorms::Without => None,
             HeadNorms::Rms { eps, offset } => {
-                Some((norm("q_norm", c.head_dim, eps, offset)?, norm("k_norm", c.head_dim, eps, offset)?))
+                let (q, k) =
+                    (norm("q_norm", c.head_dim, eps, offset)?, norm("k_norm", c.head_dim, eps, offset)?);
+                Some(Norms::OfEach(q, k))
             }
             HeadNorms::RmsOfAll { eps } => {
-                Some((norm("q_norm", queries, eps, 0.0)?, norm("k_norm", keys, eps, 0.0)?))
+                Some(Norms::OfAll(norm("q_norm", queries, eps, 0.0)?, norm("k_norm", keys, eps, 0.0)?))
             }
         };
         let sinks = match c.sinks {
@@ -171,20 +173,8 @@ impl Attention {
         layer: usize,
     ) -> Array {
         let (c, tokens) = (&self.config, x.shape()[0]);
-        let (mut q, mut k) = (self.q.forward(x), self.k.forward(x)); // [tokens, heads * head_dim]
+        let (mut q, mut k) = self.queries_and_keys(x); // [tokens, heads, head_dim]
         let v = self.v.forward(x).reshape([tokens, c.kv_heads, c.head_dim]);
-        let normed = |q: &Array, k: &Array| {
-            let norms = self.norms.as_ref();
-            norms.map_or_else(|| (q.clone(), k.clone()), |norms| (norms.0.forward(q), norms.1.forward(k)))
-        };
-        if matches!(c.head_norms, HeadNorms::RmsOfAll { .. }) {
-            (q, k) = normed(&q, &k);
-        }
-        q = q.reshape([tokens, c.heads, c.head_dim]);
-        k = k.reshape([tokens, c.kv_heads, c.head_dim]);
-        if matches!(c.head_norms, HeadNorms::Rms { .. }) {
-            (q, k) = normed(&q, &k);
-        }
         if c.rotation == Rotation::Rotated {
             (q, k) = (rope.rotate(&q), rope.rotate(&k));
         }
@@ -205,4 +195,27 @@ impl Attention {
         let heads = q.paged_attention(&pages, self.sinks.as_ref(), op); // [tokens, heads, head_dim]
         self.output.forward(&heads.reshape([tokens, c.heads * c.head_dim]))
     }
+
+    /// Queries and keys `[tokens, heads, head_dim]`, normalised and not yet rotated.
+    fn queries_and_keys(&self, x: &Array) -> (Array, Array) {
+        let (c, tokens) = (&self.config, x.shape()[0]);
+        let split = |x: &Array, heads: usize| x.reshape([tokens, heads, c.head_dim]);
+        let (q, k) = (self.q.forward(x), self.k.forward(x)); // [tokens, heads * head_dim]
+        match &self.norms {
+            None => (split(&q, c.heads), split(&k, c.kv_heads)),
+            Some(Norms::OfEach(q_norm, k_norm)) => {
+                (q_norm.forward(&split(&q, c.heads)), k_norm.forward(&split(&k, c.kv_heads)))
+            }
+            Some(Norms::OfAll(q_norm, k_norm)) => {
+                (split(&q_norm.forward(&q), c.heads), split(&k_norm.forward(&k), c.kv_heads))
+            }
+        }
+    }
+}
+
+/// Norms of queries and keys, see [`HeadNorms`].
+#[derive(Debug, Clone)]
+enum Norms {
+    OfEach(RmsNorm, RmsNorm),
+    OfAll(RmsNorm, RmsNorm),
 }
