@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::advice::{self, Change};
-use crate::memory::{Memory, Sizes, Workload};
+use crate::memory::{Memory, Sizes, Workload, kv_bytes};
 use crate::speed::{self, Bound, EngineKind, Estimate, Traffic};
-use crate::{Error, KvFormat, Machine, ModelShape, Result, Weights};
+use crate::{Error, KvFormat, KvLayout, Machine, ModelShape, Result, Weights};
 
 /// What is planned.
 #[derive(Debug, Clone, Copy)]
@@ -80,8 +80,10 @@ pub struct Outcome {
     pub weights_bytes: u64,
     /// Bytes that a token takes in all layers.
     pub kv_bytes_per_token: u64,
-    /// Bytes of all keys and values.
+    /// Bytes of all keys and values, as this engine keeps them.
     pub kv_bytes: u64,
+    /// What they would be if layers with a window kept no more than it and a chunk of prompt.
+    pub kv_bytes_windowed: u64,
     /// Bytes of intermediate results.
     pub workspace_bytes: u64,
     /// Bytes of the process besides.
@@ -108,7 +110,7 @@ pub struct Outcome {
     pub prompt: usize,
     /// Bytes that one decode step reads.
     pub decode_bytes: u64,
-    /// Speed of generation; not known without a bandwidth.
+    /// Speed of generation; not known without a bandwidth, or for Lazuli where it was not calibrated.
     pub decode_tok_s: Option<Estimate>,
     /// Speed of all sequences together.
     pub decode_total_tok_s: Option<f64>,
@@ -188,7 +190,8 @@ impl Source<'_> {
     }
 
     fn decode(&self, options: &Options, depth: usize) -> Result<Option<(Estimate, Bound, Traffic)>> {
-        if self.machine.bandwidth.0 <= 0.0 {
+        let unknown = options.engine == EngineKind::Lazuli && self.machine.measured.is_none();
+        if unknown || self.machine.bandwidth.0 <= 0.0 {
             return Ok(None);
         }
         let traffic = Traffic::decode(self.model, self.weights, options.kv, depth, options.concurrency);
@@ -212,7 +215,7 @@ impl Source<'_> {
 /// Plans a model on a machine.
 ///
 /// # Errors
-/// [`Error::BeyondContext`], [`Error::Value`] for sizes of zero, [`Error::NotCalibrated`].
+/// [`Error::BeyondContext`], or [`Error::Value`] for sizes of zero.
 pub fn plan(source: &Source, options: &Options) -> Result<Outcome> {
     let Source { model, weights, machine, .. } = *source;
     let usual = [USUAL_CONTEXT.min(model.context)];
@@ -241,6 +244,7 @@ pub fn plan(source: &Source, options: &Options) -> Result<Outcome> {
         weights_bytes: memory.weights,
         kv_bytes_per_token: model.kv_bytes_per_token(options.kv) as u64,
         kv_bytes: memory.kv,
+        kv_bytes_windowed: kv_bytes(model, &Workload { layout: KvLayout::Windowed, ..options.load(context) }),
         workspace_bytes: memory.workspace,
         fixed_bytes: memory.fixed,
         total_bytes: total,

@@ -5,7 +5,7 @@
 
 use lazuli_quant::{Format, ScaleType};
 
-use crate::shape::{Part, Tensor};
+use crate::shape::{Head, Part, Tensor};
 use crate::{Error, ModelShape, Result};
 
 /// How the weights of a model are packed.
@@ -27,8 +27,57 @@ enum Recipe {
     Experts(Format, Option<Format>),
     /// A mixture of GGUF.
     Gguf(Mix),
-    /// A checkpoint's own bytes, spread over its tensors: bytes, and elements packed in blocks that cost arithmetic.
-    Stored { bytes: u64, parameters: u64, unpacked: f64 },
+    /// A checkpoint's own bytes, spread over its tensors.
+    Stored { bytes: u64, rates: Rates, unpacked: f64 },
+}
+
+/// Bytes of an element of the embedding, the projection to logits, the experts and the rest.
+type Rates = [f64; 4];
+
+/// A checkpoint's bytes by what they are read for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoredBytes {
+    /// Rows looked up by token.
+    pub embedding: u64,
+    /// Projection to logits, if it is a tensor of its own.
+    pub head: u64,
+    /// All experts.
+    pub experts: u64,
+    /// Everything else.
+    pub rest: u64,
+}
+
+impl StoredBytes {
+    /// Counts a tensor by its name, as Hugging Face, MLX or GGUF files spell it. Vision towers are not counted.
+    pub fn add(&mut self, name: &str, bytes: u64) {
+        let is = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+        let sum = if is(&["vision_tower.", "multi_modal_projector.", "vision_model."]) {
+            return;
+        } else if is(&["embed_tokens.", "token_embd."]) {
+            &mut self.embedding
+        } else if is(&["lm_head."]) || name.starts_with("output.") {
+            &mut self.head
+        } else if is(&["_exps.", ".experts.", ".switch_mlp."]) {
+            &mut self.experts
+        } else {
+            &mut self.rest
+        };
+        *sum = sum.saturating_add(bytes);
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        [self.embedding, self.head, self.experts, self.rest].into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+fn group(part: Part) -> usize {
+    match part {
+        Part::Embedding => 0,
+        Part::Head => 1,
+        Part::ExpertUp | Part::ExpertDown => 2,
+        _ => 3,
+    }
 }
 
 /// A mixture of block formats.
@@ -72,11 +121,22 @@ impl Weights {
         Ok(Self { name, recipe })
     }
 
-    /// A checkpoint as it is: `bytes` for `parameters` elements, of which `unpacked` elements stand in formats
-    /// whose decoding costs arithmetic (K- and IQ-quants).
-    pub fn stored(name: &str, bytes: u64, parameters: u64, unpacked: u64) -> Self {
-        let unpacked = unpacked as f64 / parameters.max(1) as f64;
-        Self { name: name.to_owned(), recipe: Recipe::Stored { bytes, parameters, unpacked } }
+    /// A checkpoint as it is: its own bytes. `unpacked` is the share of its elements that stand in formats whose
+    /// decoding costs arithmetic (K- and IQ-quants).
+    pub fn stored(name: &str, model: &ModelShape, bytes: StoredBytes, unpacked: f64) -> Self {
+        let tied = model.head == Head::Tied;
+        let StoredBytes { embedding, head, experts, rest } = bytes;
+        let whole = embedding.saturating_add(head).saturating_add(experts).saturating_add(rest);
+        // A tied table is the projection; a second copy of it in the file is not read.
+        let head = if tied && head == 0 { embedding } else { head };
+        let mut elements = [0u64; 4];
+        for tensor in model.tensors() {
+            let sum = &mut elements[group(tensor.part)];
+            *sum = sum.saturating_add(tensor.elements());
+        }
+        let given = [embedding, head, experts, rest];
+        let rates = std::array::from_fn(|i| given[i] as f64 / elements[i].max(1) as f64);
+        Self { name: name.to_owned(), recipe: Recipe::Stored { bytes: whole, rates, unpacked } }
     }
 
     /// The name.
@@ -115,9 +175,8 @@ impl Weights {
     }
 
     fn tensor_bytes(&self, model: &ModelShape, tensor: &Tensor) -> u64 {
-        if let Recipe::Stored { bytes, parameters, .. } = self.recipe {
-            let scaled = u128::from(bytes) * u128::from(tensor.elements()) / u128::from(parameters.max(1));
-            return u64::try_from(scaled).unwrap_or(u64::MAX);
+        if let Recipe::Stored { rates, .. } = self.recipe {
+            return (tensor.elements() as f64 * rates[group(tensor.part)]) as u64;
         }
         match self.stored_as(model, tensor) {
             Stored::Plain(size) => tensor.elements() * size as u64,
@@ -268,6 +327,24 @@ mod tests {
             assert!(Weights::parse(name).is_err(), "{name}");
         }
         assert_eq!(Weights::parse("4bit").unwrap().recipe, Weights::parse("Q4").unwrap().recipe);
+    }
+
+    #[test]
+    fn a_checkpoints_own_bytes_are_what_is_planned_and_read() {
+        let shape = catalogue::find("qwen3-30b-a3b").unwrap().shape().unwrap();
+        let mut stored = StoredBytes::default();
+        stored.add("model.embed_tokens.weight", 100_000_000);
+        stored.add("lm_head.weight", 200_000_000);
+        stored.add("blk.0.ffn_up_exps.weight", 16_000_000_000);
+        stored.add("model.layers.0.self_attn.q_proj.weight", 1_000_000_000);
+        stored.add("vision_tower.patch.weight", 5);
+        let weights = Weights::stored("file", &shape, stored, 0.0);
+        assert_eq!(weights.bytes(&shape), 17_300_000_000);
+        let read = weights.read_bytes(&shape, 1);
+        assert!((read - (200e6 + 1e9 + 16e9 / 16.0)).abs() < 1e6, "{read}");
+        let tied = catalogue::find("llama-3.2-1b").unwrap().shape().unwrap();
+        let one = StoredBytes { embedding: 500, rest: 1000, ..StoredBytes::default() };
+        assert_eq!(Weights::stored("file", &tied, one, 0.0).bytes(&tied), 1500);
     }
 
     #[test]

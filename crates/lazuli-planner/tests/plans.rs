@@ -93,7 +93,8 @@ fn nonsense_is_refused() {
     assert!(matches!(refused(&|o| o.concurrency = 0), Error::Value { .. }));
     assert!(matches!(refused(&|o| o.prompt = 0), Error::Value { .. }));
     assert!(matches!(refused(&|o| o.depth = 1 << 20), Error::BeyondContext { .. }));
-    assert!(matches!(refused(&|o| o.engine = EngineKind::Lazuli), Error::NotCalibrated { .. }));
+    let unknown = planned("llama-3.1-8b", "q4", &machine, |o| o.engine = EngineKind::Lazuli).unwrap();
+    assert_eq!((unknown.decode_tok_s, unknown.bound_by), (None, None));
 }
 
 #[test]

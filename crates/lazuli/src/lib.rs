@@ -1,8 +1,8 @@
 //! Lazuli as one library: lazy arrays, model files, networks and the engine, under one name.
 //!
-//! The rooms are re-exported whole ([`core`], [`io`], [`nn`], [`models`], [`engine`]); what stands here itself ties
+//! The rooms are re-exported whole ([`core`], [`io`], [`nn`], [`models`], [`planner`], [`engine`]); what stands here itself ties
 //! them together: [`store`] finds a model on this machine, [`Model`] opens it, [`backends`] makes the runtime that
-//! computes, and [`Session`] runs one sequence for measurements.
+//! computes, [`planning`] says what it will take, and [`Session`] runs one sequence for measurements.
 //!
 //! ```no_run
 //! use lazuli::Model;
@@ -29,6 +29,7 @@ pub mod backends;
 mod bandwidth;
 mod error;
 mod model;
+pub mod planning;
 mod prompt;
 mod session;
 pub mod store;
@@ -47,4 +48,5 @@ pub use lazuli_engine as engine;
 pub use lazuli_io as io;
 pub use lazuli_models as models;
 pub use lazuli_nn as nn;
+pub use lazuli_planner as planner;
 pub use lazuli_quant as quant;

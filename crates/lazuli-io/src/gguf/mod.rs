@@ -55,6 +55,15 @@ impl Gguf {
     /// # Errors
     /// [`Error::Header`], [`Error::Tensor`] or [`Error::Metadata`], naming the place.
     pub fn parse(file: &MappedFile) -> Result<Self> {
+        Self::parse_start(file, file.len())
+    }
+
+    /// As [`Gguf::parse`] of a file of `len` bytes of which `file` holds the first: its header at least, or the error
+    /// is one of a truncated header.
+    ///
+    /// # Errors
+    /// As [`Gguf::parse`].
+    pub fn parse_start(file: &MappedFile, len: usize) -> Result<Self> {
         let mut cursor = Cursor::new(file, file.path());
         let version = read_version(&mut cursor)?;
         let counts_at = cursor.offset();
@@ -72,7 +81,7 @@ impl Gguf {
         let alignment = alignment(&metadata)?;
         let described = read_descriptions(&mut cursor, tensor_count)?;
         let data_start = cursor.offset().checked_next_multiple_of(alignment).unwrap_or(usize::MAX);
-        let tensors = locate(file, described, data_start, alignment)?;
+        let tensors = locate((file, len), described, data_start, alignment)?;
         Ok(Self { version, metadata, tensors })
     }
 }
@@ -140,7 +149,7 @@ fn read_description(cursor: &mut Cursor<'_>) -> Result<Described> {
 
 /// Gives every tensor its byte range, inside the file, aligned, and overlapping no other.
 fn locate(
-    file: &MappedFile,
+    (file, len): (&MappedFile, usize),
     mut described: Vec<Described>,
     data_start: usize,
     alignment: usize,
@@ -160,8 +169,8 @@ fn locate(
         }
         let start = data_start as u128 + u128::from(tensor.data_offset);
         let end = start + tensor.bytes as u128;
-        if end > file.len() as u128 {
-            return fail(tensor, TensorFault::OutOfFile { start, end, len: file.len() });
+        if end > len as u128 {
+            return fail(tensor, TensorFault::OutOfFile { start, end, len });
         }
         tensor.info.planes.push(Plane { file: 0, bytes: start as usize..end as usize });
     }

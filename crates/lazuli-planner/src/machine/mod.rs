@@ -38,7 +38,8 @@ pub struct Machine {
     pub kind: Kind,
     /// Bytes of memory, if they are known.
     pub memory: Option<u64>,
-    /// Bytes a second that memory delivers: the least and the most, where it was sold in several bins.
+    /// Bytes a second that memory delivers: the least and the most, where it was sold in several bins. Zero if that
+    /// is not known.
     pub bandwidth: (f64, f64),
     /// Floating-point operations a second on matrices, if they are known.
     pub operations: Option<f64>,

@@ -14,12 +14,14 @@ mod context;
 mod conversation;
 mod failure;
 mod generation;
+mod hardware;
 mod inspect;
 mod logits;
 mod models;
 mod numbers;
 mod options;
 mod perplexity;
+mod plan;
 mod pull;
 mod rm;
 mod run;
@@ -80,6 +82,8 @@ enum Command {
     Models(models::Args),
     Rm(rm::Args),
     Inspect(inspect::Args),
+    Plan(plan::Args),
+    Hardware(hardware::Args),
     Bench(bench::Args),
     Perplexity(perplexity::Args),
     Verify(verify::Args),
@@ -94,6 +98,8 @@ fn dispatch(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Models(args) => models::run(&args, cx),
         Command::Rm(args) => rm::run(&args, cx),
         Command::Inspect(args) => inspect::run(&args, cx),
+        Command::Plan(args) => plan::run(&args, cx),
+        Command::Hardware(args) => hardware::run(&args, cx),
         Command::Bench(args) => bench::run(&args, cx),
         Command::Perplexity(args) => perplexity::run(&args, cx),
         Command::Verify(args) => verify::run(&args, cx),

@@ -29,7 +29,7 @@ mod wheel;
 
 pub use alias::{Alias, Aliases};
 pub use error::StoreError;
-pub use hub::HubSettings;
+pub use hub::{Headers, HubSettings, TensorHeader};
 pub use inventory::{Entry, Format, Removal, Source};
 pub use places::Places;
 pub use progress::{Progress, Silent};
@@ -131,6 +131,14 @@ impl Store {
             ModelRef::Alias(name) => return Err(self.aliases()?.unknown(name)),
         };
         Ok(Resolved { label: label(&path), path })
+    }
+
+    /// What a model on the hub is, by its settings and the headers of its files alone: a few hundred kilobytes of it.
+    ///
+    /// # Errors
+    /// If the hub cannot be reached, or the repository holds no model.
+    pub fn headers(&self, model: &HubRef) -> Result<Headers, StoreError> {
+        hub::headers((self.hub)(), model)
     }
 
     /// What a reference stands for once aliases are looked up, with the SHA-256 that the alias pins.

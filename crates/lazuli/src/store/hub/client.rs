@@ -156,6 +156,31 @@ impl Client {
         Ok(Stream { start, total, body: Box::new(body) })
     }
 
+    /// Some bytes of a file; fewer if it ends before.
+    pub fn range(
+        &self,
+        repo: &str,
+        commit: &str,
+        file: &str,
+        bytes: std::ops::Range<u64>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let url = format!("{}/{repo}/resolve/{commit}/{}", self.settings.endpoint, escape(file));
+        let range = format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1));
+        let response = self.get(&url, Some(&range)).map_err(|error| self.unreachable(&error))?;
+        if let Some(error) = self.refusal(&response, repo, commit, file) {
+            return Err(error);
+        }
+        // A server that knows no ranges sends everything from the start: what comes before is skipped.
+        let skip = if response.status().as_u16() == 206 { 0 } else { bytes.start };
+        let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let failed =
+            |why: std::io::Error| StoreError::BadAnswer { what: file.to_owned(), why: why.to_string() };
+        std::io::copy(&mut body.by_ref().take(skip), &mut std::io::sink()).map_err(failed)?;
+        let mut found = Vec::new();
+        body.take(bytes.end.saturating_sub(bytes.start)).read_to_end(&mut found).map_err(failed)?;
+        Ok(found)
+    }
+
     fn open_again(&self, repo: &str, commit: &str, file: &str, from: u64) -> Result<Stream, OpenError> {
         if from == 0 {
             let error = StoreError::Status { status: 416, what: file.to_owned() };

@@ -2,9 +2,12 @@
 
 pub(super) mod cache;
 mod client;
+mod headers;
 pub(super) mod select;
 
 pub use client::HubSettings;
+pub(super) use headers::headers;
+pub use headers::{Headers, TensorHeader};
 
 use super::landing::{Landing, Lock, copy, need_room};
 use super::{FetchPolicy, HubRef, Progress, StoreError};

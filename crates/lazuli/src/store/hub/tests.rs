@@ -68,7 +68,7 @@ fn handle(
             None => break,
         }
     }
-    let from = range.as_ref().map_or(0, |r| r["bytes=".len()..].trim_end_matches('-').parse().unwrap());
+    let from = range.as_ref().map_or(0, |r| r["bytes=".len()..].split('-').next().unwrap().parse().unwrap());
     let number = {
         let mut log = log.lock().unwrap();
         log.push((path.clone(), range, token));
@@ -472,4 +472,65 @@ fn settings_come_from_the_environment_then_the_token_file() {
         ("http://mirror", Some("t"), true)
     );
     assert!(!settings(&[("HF_HUB_OFFLINE", "0")]).offline);
+}
+
+/// A safetensors file of one tensor; its data are not there to be read.
+fn safetensors(name: &str, data: u64) -> Vec<u8> {
+    let header = format!(r#"{{"{name}":{{"dtype":"U8","shape":[{data}],"data_offsets":[0,{data}]}}}}"#);
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data as usize]].concat()
+}
+
+#[test]
+fn headers_of_a_checkpoint_are_read_without_its_weights() {
+    let dir = TempDir::new().unwrap();
+    let (first, second) = (safetensors("a.weight", 3_000_000), safetensors("lm_head.weight", 500_000));
+    let (endpoint, seen) = repository(&[
+        ("config.json", br#"{"model_type":"llama"}"#),
+        ("model-00001-of-00002.safetensors", &first),
+        ("model-00002-of-00002.safetensors", &second),
+    ]);
+    let store = store(&dir, &endpoint);
+    let ModelRef::Hub(what) = ModelRef::parse("org/m").unwrap() else { panic!("a hub model") };
+    let headers = store.headers(&what).unwrap();
+    assert_eq!(headers.config.as_ref().unwrap()["model_type"], "llama");
+    let tensors: Vec<_> = headers.tensors.iter().map(|t| (t.name.as_str(), t.bytes)).collect();
+    assert_eq!(tensors, [("a.weight", 3_000_000), ("lm_head.weight", 500_000)]);
+    assert!(headers.bytes_read < 300_000, "{}", headers.bytes_read);
+    assert!(seen.lock().unwrap().iter().skip(1).all(|(_, range, _)| range.is_some()));
+    assert!(!dir.path().join("hub").exists());
+}
+
+#[test]
+fn headers_of_a_gguf_are_read_as_far_as_they_go() {
+    let dir = TempDir::new().unwrap();
+    let text = |s: &str| [&(s.len() as u64).to_le_bytes()[..], s.as_bytes()].concat();
+    let mut file = [&b"GGUF"[..], &3u32.to_le_bytes(), &1u64.to_le_bytes(), &2u64.to_le_bytes()].concat();
+    file.extend(text("general.architecture"));
+    file.extend(8u32.to_le_bytes());
+    file.extend(text("llama"));
+    // Longer than the first piece that is fetched.
+    file.extend(text("long"));
+    file.extend(8u32.to_le_bytes());
+    file.extend(text(&"x".repeat(600_000)));
+    file.extend(text("token_embd.weight"));
+    file.extend([&1u32.to_le_bytes()[..], &2_000_000u64.to_le_bytes(), &0u32.to_le_bytes()].concat());
+    file.extend(0u64.to_le_bytes());
+    file.resize(file.len().next_multiple_of(32) + 8_000_000, 0);
+    let (endpoint, _) = repository(&[("m-F32.gguf", &file)]);
+    let store = store(&dir, &endpoint);
+    let ModelRef::Hub(what) = ModelRef::parse("org/m").unwrap() else { panic!("a hub model") };
+    let headers = store.headers(&what).unwrap();
+    let metadata = headers.metadata.as_ref().unwrap();
+    assert_eq!(metadata.str("general.architecture").unwrap(), Some("llama"));
+    assert_eq!((headers.tensors[0].elements, headers.tensors[0].bytes), (2_000_000, 8_000_000));
+    assert!(headers.bytes_read < 3_000_000, "{}", headers.bytes_read);
+}
+
+#[test]
+fn a_repository_without_weights_has_no_headers() {
+    let dir = TempDir::new().unwrap();
+    let (endpoint, _) = repository(&[("config.json", b"{}"), ("README.md", b"hi")]);
+    let ModelRef::Hub(what) = ModelRef::parse("org/m").unwrap() else { panic!("a hub model") };
+    let error = store(&dir, &endpoint).headers(&what).unwrap_err().to_string();
+    assert!(error.contains("org/m") && error.contains("safetensors"), "{error}");
 }
