@@ -50,6 +50,8 @@ goldens! {
     glm4 => "glm4",
     smollm3 => "smollm3",
     mlx_glm4 => "mlx-glm4-q4",
+    mlx_gemma3 => "mlx-gemma3-q2",
+    mlx_qwen2 => "mlx-qwen2-mixed-3-6",
     mlx_cohere2 => "mlx-cohere2-q4",
     mixtral => "mixtral",
     qwen2_moe => "qwen2-moe",

@@ -182,6 +182,16 @@ fn what_published_files_say_beside_it_is_understood() {
 }
 
 #[test]
+fn qwen3_moe_counts_its_experts_under_either_name() {
+    rewritten("qwen3-moe", |mut config, _| {
+        let settings = config.as_object_mut().unwrap();
+        let experts = settings.remove("num_experts").unwrap();
+        settings.insert("num_local_experts".into(), experts);
+        config
+    });
+}
+
+#[test]
 fn gemma3_reads_layer_types_and_rope_parameters() {
     rewritten("gemma3", |mut config, _| {
         without(

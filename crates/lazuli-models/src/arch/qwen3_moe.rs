@@ -23,7 +23,9 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         "rope_theta": 10000.0,
     }));
     let c = Decoder::read(&keys)?;
-    let sparse = Sparse::read(&keys, "num_experts", "moe_intermediate_size")?;
+    // Newer versions of the library write the other name.
+    let experts = if keys.has("num_experts") { "num_experts" } else { "num_local_experts" };
+    let sparse = Sparse::read(&keys, experts, "moe_intermediate_size")?;
     let has_experts = config::sparse_layers(&keys, c.layers)?;
     let windows = config::upper_windows(&keys, c.layers)?;
     let biases = bias(&keys, "attention_bias")?;
