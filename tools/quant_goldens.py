@@ -25,6 +25,11 @@ for block, d in zip(raw, [0.25, -1.5, 0.0117]):
 tensors["IQ1_M.raw"] = raw.reshape(-1)
 tensors["IQ1_M.f32"] = quants.dequantize(raw, T.IQ1_M).reshape(-1)
 
+# NVFP4: random blocks, every scale code somewhere.
+raw = np.random.default_rng(8).integers(0, 256, (64, 36), dtype=np.uint8)
+raw[:, :4] = np.arange(256, dtype=np.uint8).reshape(64, 4)
+nvfp4_raw, nvfp4_f32 = raw.reshape(-1), quants.dequantize(raw, T.NVFP4).reshape(-1)
+
 # Weights with awkward groups: all zero, constant, all of one sign, tiny, large, outliers.
 w = rng.normal(0, 0.5, (2, 512)).astype(np.float32)
 w[0, :32] = 0
@@ -69,6 +74,8 @@ for mode in ["mxfp4", "nvfp4", "mxfp8"]:
     floats = mx.dequantize(codes, scales, mode=mode, dtype=mx.float32)
     tensors[f"{mode}.f32"] = np.array(floats).reshape(-1)
 tensors["e4m3.f32"] = np.array(mx.from_fp8(mx.arange(256).astype(mx.uint8), dtype=mx.float32))
+
+tensors["NVFP4.raw"], tensors["NVFP4.f32"] = nvfp4_raw, nvfp4_f32
 
 header, data = {}, b""
 for name, array in tensors.items():

@@ -7,6 +7,7 @@
 
 mod arch;
 mod config;
+pub mod convert;
 mod error;
 mod gguf;
 mod parts;

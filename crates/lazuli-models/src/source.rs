@@ -107,7 +107,6 @@ impl Source {
         let model_type = text.get("model_type").and_then(Value::as_str);
         let model_type = model_type.ok_or_else(|| Error::setting("model_type", "missing"))?.to_owned();
         if nested.is_some() {
-            let is_vision = |name: &String| VISION.iter().any(|prefix| name.starts_with(prefix));
             arrays.retain(|(name, _)| !is_vision(name));
             others.retain(|name| !is_vision(name));
         }
@@ -167,7 +166,7 @@ impl Source {
 }
 
 /// The settings of the text part of a multimodal model. What stands outside it and concerns all parts is kept.
-fn text_config(outer: &Map<String, Value>, text: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn text_config(outer: &Map<String, Value>, text: &Map<String, Value>) -> Map<String, Value> {
     let mut config = text.clone();
     for key in ["model_type", "tie_word_embeddings"].iter().chain(QUANTISATION) {
         if let (None, Some(value)) = (config.get(*key), outer.get(*key)) {
@@ -177,7 +176,12 @@ fn text_config(outer: &Map<String, Value>, text: &Map<String, Value>) -> Map<Str
     config
 }
 
-fn text_name(name: &str) -> String {
+/// Whether the tensor belongs to a part of a multimodal model that is left out.
+pub(crate) fn is_vision(name: &str) -> bool {
+    VISION.iter().any(|prefix| name.starts_with(prefix))
+}
+
+pub(crate) fn text_name(name: &str) -> String {
     let found = TEXT.iter().find_map(|(from, to)| name.strip_prefix(from).map(|rest| format!("{to}{rest}")));
     found.unwrap_or_else(|| name.to_owned())
 }

@@ -1,6 +1,6 @@
 //! [`Format::decode_row`] and [`Format::encode_row`]: the checks every format shares, then its own file's code.
 
-use crate::{Format, QuantError, affine, fp8_block, iq, k_quants, legacy, mx, ternary};
+use crate::{Format, QuantError, affine, fp8_block, iq, k_quants, legacy, mx, nvfp4, ternary};
 
 impl Format {
     /// Decodes row `row` of a `[rows, cols]` array into `out`, `cols` floats long.
@@ -129,6 +129,7 @@ impl Format {
             Self::Tq1_0 => each_block(bytes, out, ternary::decode_tq1_0),
             Self::Tq2_0 => each_block(bytes, out, ternary::decode_tq2_0),
             Self::GgufMxfp4 => each_block(bytes, out, mx::decode_gguf_mxfp4),
+            Self::GgufNvfp4 => each_block(bytes, out, nvfp4::decode_gguf_nvfp4),
             Self::Affine { bits, group, scale } => {
                 affine::decode_row((bits, group, scale), bytes, part(1, row)?, part(2, row)?, out);
             }
@@ -161,6 +162,7 @@ impl Format {
             (Self::Tq1_0, [bytes]) => fill_blocks(values, bytes, ternary::encode_tq1_0),
             (Self::Tq2_0, [bytes]) => fill_blocks(values, bytes, ternary::encode_tq2_0),
             (Self::GgufMxfp4, [bytes]) => fill_blocks(values, bytes, mx::encode_gguf_mxfp4),
+            (Self::GgufNvfp4, [bytes]) => fill_blocks(values, bytes, nvfp4::encode_gguf_nvfp4),
             (Self::Affine { bits, group, scale }, [codes, scales, biases]) => {
                 affine::encode_row((bits, group, scale), values, codes, scales, biases);
             }

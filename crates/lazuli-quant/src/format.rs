@@ -51,6 +51,8 @@ pub enum Format {
     Tq2_0,
     /// MXFP4 as GGUF stores it: 17-byte blocks, the shared exponent first.
     GgufMxfp4,
+    /// NVFP4 as GGUF stores it: 36-byte blocks of four groups of 16, the four scales first.
+    GgufNvfp4,
     /// MLX affine: `w = scale * code + bias` per group. Planes: codes (little-endian bit stream), scales, biases.
     Affine {
         bits: u8,
@@ -97,6 +99,7 @@ impl Format {
             | Self::Iq1M
             | Self::Tq1_0
             | Self::Tq2_0 => 256,
+            Self::GgufNvfp4 => 64,
             Self::Affine { group, .. } => group as usize,
             Self::Mxfp4 | Self::Mxfp8 => 32,
             Self::Nvfp4 => 16,
@@ -137,6 +140,7 @@ impl Format {
             Self::Tq1_0 => 54,
             Self::Tq2_0 => 66,
             Self::GgufMxfp4 => 17,
+            Self::GgufNvfp4 => 36,
             Self::Affine { .. } | Self::Mxfp4 | Self::Nvfp4 | Self::Mxfp8 | Self::Fp8Block { .. } => {
                 return None;
             }

@@ -29,6 +29,7 @@ mod k_quants;
 mod legacy;
 mod mx;
 mod name;
+mod nvfp4;
 mod rounding;
 mod ternary;
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::{Format, QuantError, ScaleType};
 
 /// Block formats with their GGUF name and tensor type number (GGUF specification, `ggml_type`).
-const BLOCK: [(Format, &str, u32); 22] = [
+const BLOCK: [(Format, &str, u32); 23] = [
     (Format::Q4_0, "Q4_0", 2),
     (Format::Q4_1, "Q4_1", 3),
     (Format::Q5_0, "Q5_0", 6),
@@ -30,6 +30,7 @@ const BLOCK: [(Format, &str, u32); 22] = [
     (Format::Tq1_0, "TQ1_0", 34),
     (Format::Tq2_0, "TQ2_0", 35),
     (Format::GgufMxfp4, "MXFP4", 39),
+    (Format::GgufNvfp4, "NVFP4", 40),
 ];
 
 const ALL_BLOCK: [Format; BLOCK.len()] = {
@@ -46,7 +47,7 @@ impl Format {
     /// Every block format of GGUF that this crate decodes.
     pub const ALL_BLOCK: &[Format] = &ALL_BLOCK;
 
-    /// The name: GGUF's spelling for block formats (`Q4_K`; `MXFP4` in capitals is GGUF's layout), and for planar
+    /// The name: GGUF's spelling for block formats (`Q4_K`; `MXFP4` and `NVFP4` in capitals are GGUF's layouts), and for planar
     /// ones `affine4g64` (bits and group; bfloat16 scales, others with a suffix: `affine4g64-f16`), `mxfp4`,
     /// `nvfp4`, `mxfp8`, `fp8block128x128` (tile rows and columns). [`Format::from_str`] reads it back.
     pub fn name(self) -> Cow<'static, str> {
@@ -105,8 +106,8 @@ impl fmt::Display for Format {
 impl FromStr for Format {
     type Err = QuantError;
 
-    /// Reads [`Format::name`]. GGUF names may be written in any case, except `MXFP4`, whose lower case is the
-    /// planar layout.
+    /// Reads [`Format::name`]. GGUF names may be written in any case, except `MXFP4` and `NVFP4`, whose lower
+    /// case is the planar layout.
     fn from_str(name: &str) -> Result<Self, QuantError> {
         parse(name).ok_or_else(|| QuantError::UnknownName { name: name.to_owned() })
     }
@@ -135,9 +136,9 @@ fn parse(name: &str) -> Option<Format> {
         return Some(Format::Fp8Block { rows: rows.parse().ok()?, cols: cols.parse().ok()? })
             .filter(|format| format.parameters_exist());
     }
-    let exact = name == "MXFP4";
     let mut found = BLOCK.iter().filter(|(format, spelling, _)| {
-        spelling.eq_ignore_ascii_case(name) && (exact || *format != Format::GgufMxfp4)
+        let has_planar_twin = matches!(format, Format::GgufMxfp4 | Format::GgufNvfp4);
+        *spelling == name || (spelling.eq_ignore_ascii_case(name) && !has_planar_twin)
     });
     found.next().map(|(format, ..)| *format)
 }
@@ -172,7 +173,10 @@ mod tests {
         assert_eq!("q4_k".parse(), Ok(Format::Q4K));
         assert_eq!("MXFP4".parse(), Ok(Format::GgufMxfp4));
         assert_eq!("mxfp4".parse(), Ok(Format::Mxfp4));
-        for bad in ["", "Mxfp4", "Q4", "affine7g64", "affine4g0", "affine4g64-f8", "fp8block0x1", "affine4"] {
+        assert_eq!(("NVFP4".parse(), "nvfp4".parse()), (Ok(Format::GgufNvfp4), Ok(Format::Nvfp4)));
+        for bad in
+            ["", "Mxfp4", "Nvfp4", "Q4", "affine7g64", "affine4g0", "affine4g64-f8", "fp8block0x1", "affine4"]
+        {
             assert!(bad.parse::<Format>().is_err(), "{bad}");
         }
         assert_eq!(format!("{:>8}", Format::Q6K), "    Q6_K");

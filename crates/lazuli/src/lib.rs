@@ -2,7 +2,8 @@
 //!
 //! The rooms are re-exported whole ([`core`], [`io`], [`nn`], [`models`], [`planner`], [`engine`]); what stands here itself ties
 //! them together: [`store`] finds a model on this machine, [`Model`] opens it, [`backends`] makes the runtime that
-//! computes, [`planning`] says what it will take, and [`Session`] runs one sequence for measurements.
+//! computes, [`planning`] says what it will take, [`Session`] runs one sequence for measurements, and [`quantize`] writes
+//! checkpoints in other formats.
 //!
 //! ```no_run
 //! use lazuli::Model;
@@ -31,6 +32,7 @@ mod error;
 mod model;
 pub mod planning;
 mod prompt;
+pub mod quantize;
 mod session;
 pub mod store;
 mod thinking;

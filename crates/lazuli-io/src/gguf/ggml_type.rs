@@ -10,40 +10,36 @@ use crate::tensor::Encoding;
 /// # Errors
 /// [`TensorFault::Unsupported`] that names the type.
 pub(super) fn encoding(id: u32) -> Result<Encoding, TensorFault> {
-    let quant = |format| Ok(Encoding::Quant(format));
-    match id {
-        0 => Ok(Encoding::F32),
-        1 => Ok(Encoding::F16),
-        2 => quant(Format::Q4_0),
-        3 => quant(Format::Q4_1),
-        6 => quant(Format::Q5_0),
-        7 => quant(Format::Q5_1),
-        8 => quant(Format::Q8_0),
-        10 => quant(Format::Q2K),
-        11 => quant(Format::Q3K),
-        12 => quant(Format::Q4K),
-        13 => quant(Format::Q5K),
-        14 => quant(Format::Q6K),
-        16 => quant(Format::Iq2Xxs),
-        17 => quant(Format::Iq2Xs),
-        18 => quant(Format::Iq3Xxs),
-        19 => quant(Format::Iq1S),
-        20 => quant(Format::Iq4Nl),
-        21 => quant(Format::Iq3S),
-        22 => quant(Format::Iq2S),
-        23 => quant(Format::Iq4Xs),
-        24 => Ok(Encoding::I8),
-        25 => Ok(Encoding::I16),
-        26 => Ok(Encoding::I32),
-        27 => Ok(Encoding::I64),
-        28 => Ok(Encoding::F64),
-        29 => quant(Format::Iq1M),
-        30 => Ok(Encoding::BF16),
-        34 => quant(Format::Tq1_0),
-        35 => quant(Format::Tq2_0),
-        39 => quant(Format::GgufMxfp4),
-        _ => Err(TensorFault::Unsupported { name: unsupported_name(id) }),
-    }
+    Ok(match id {
+        0 => Encoding::F32,
+        1 => Encoding::F16,
+        24 => Encoding::I8,
+        25 => Encoding::I16,
+        26 => Encoding::I32,
+        27 => Encoding::I64,
+        28 => Encoding::F64,
+        30 => Encoding::BF16,
+        _ => match Format::from_gguf_type(id) {
+            Some(format) => Encoding::Quant(format),
+            None => return Err(TensorFault::Unsupported { name: unsupported_name(id) }),
+        },
+    })
+}
+
+/// The type number of an encoding, the inverse of [`encoding`]; `None` for those that GGUF files cannot hold.
+pub(super) fn number(encoding: Encoding) -> Option<u32> {
+    Some(match encoding {
+        Encoding::F32 => 0,
+        Encoding::F16 => 1,
+        Encoding::I8 => 24,
+        Encoding::I16 => 25,
+        Encoding::I32 => 26,
+        Encoding::I64 => 27,
+        Encoding::F64 => 28,
+        Encoding::BF16 => 30,
+        Encoding::Quant(format) => return format.gguf_type(),
+        _ => return None,
+    })
 }
 
 fn unsupported_name(id: u32) -> String {
@@ -58,7 +54,6 @@ fn unsupported_name(id: u32) -> String {
         36 => "IQ4_NL_4_4",
         37 => "IQ4_NL_4_8",
         38 => "IQ4_NL_8_8",
-        40 => "NVFP4",
         41 => "Q1_0",
         42 => "Q2_0",
         _ => return format!("number {id} (unknown)"),

@@ -1,7 +1,8 @@
 //! GGUF, versions 2 and 3, after the document "GGUF" of the ggml project.
 //!
 //! Owns the header: metadata, tensor descriptions, alignment, and the checks that make every byte range it
-//! hands out lie inside the file and overlap no other. Split models are joined in [`crate::Checkpoint`].
+//! hands out lie inside the file and overlap no other. Split models are joined in [`crate::Checkpoint`]; [`GgufWriter`]
+//! writes files as a stream.
 
 mod cursor;
 mod ggml_type;
@@ -10,12 +11,14 @@ mod split;
 #[cfg(test)]
 pub(crate) mod tests;
 mod value;
+mod write;
 
 use std::collections::HashSet;
 
 pub use metadata::Metadata;
 pub(crate) use split::join;
 pub use value::{Array, NumberType, Numbers, Strings, Value};
+pub use write::{GgufBody, GgufWriter};
 
 use crate::error::{Error, HeaderFault, Result, TensorFault};
 use crate::mmap::MappedFile;

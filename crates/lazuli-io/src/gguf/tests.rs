@@ -201,8 +201,8 @@ fn faults_of_tensors_are_named() {
     assert!(matches!(tensor_fault(&one(&[64], 0, 32)), TensorFault::OutOfFile { .. }));
     assert!(matches!(tensor_fault(&one(&[1], 0, !31)), TensorFault::OutOfFile { .. }));
     assert!(matches!(tensor_fault(&one(&[1], 0, 4)), TensorFault::Misaligned { offset: 4, alignment: 32 }));
-    let unsupported = parse(&one(&[64], 40, 0)).unwrap_err().to_string();
-    assert!(unsupported.contains("NVFP4") && unsupported.contains("`t`"), "{unsupported}");
+    let unsupported = parse(&one(&[64], 41, 0)).unwrap_err().to_string();
+    assert!(unsupported.contains("Q1_0") && unsupported.contains("`t`"), "{unsupported}");
     assert!(matches!(tensor_fault(&one(&[64], 4_000_000_000, 0)), TensorFault::Unsupported { .. }));
     let two =
         |name, offset| Writer::default().tensor("t", &[16], 0, 32).tensor(name, &[16], 0, offset).data(256);

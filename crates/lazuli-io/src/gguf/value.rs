@@ -153,6 +153,19 @@ impl std::fmt::Debug for Strings {
     }
 }
 
+impl Strings {
+    /// Strings of one's own, in the form in which a file holds them.
+    pub fn new<T: AsRef<[u8]>>(strings: impl IntoIterator<Item = T>) -> Self {
+        let (mut bytes, mut offsets) = (Vec::new(), Vec::new());
+        for text in strings {
+            offsets.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            bytes.extend((text.as_ref().len() as u64).to_le_bytes());
+            bytes.extend(text.as_ref());
+        }
+        Self { file: MappedFile::from_bytes(bytes, "strings"), start: 0, offsets: Arc::new(offsets) }
+    }
+}
+
 /// The number types an array can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -177,6 +190,23 @@ impl NumberType {
             Self::U16 | Self::I16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
             Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+
+    /// The number by which files name it.
+    pub(super) fn id(self) -> u32 {
+        match self {
+            Self::U8 => 0,
+            Self::I8 => 1,
+            Self::U16 => 2,
+            Self::I16 => 3,
+            Self::U32 => 4,
+            Self::I32 => 5,
+            Self::F32 => 6,
+            Self::Bool => 7,
+            Self::U64 => 10,
+            Self::I64 => 11,
+            Self::F64 => 12,
         }
     }
 
@@ -256,6 +286,27 @@ impl Numbers {
     }
 }
 
+impl Numbers {
+    /// Integers of one's own.
+    pub fn from_i32s(values: &[i32]) -> Self {
+        Self::of(NumberType::I32, values.len(), values.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    /// Floats of one's own.
+    pub fn from_f32s(values: &[f32]) -> Self {
+        Self::of(NumberType::F32, values.len(), values.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    fn of(kind: NumberType, len: usize, bytes: Vec<u8>) -> Self {
+        Self { file: MappedFile::from_bytes(bytes, "numbers"), start: 0, len, kind }
+    }
+
+    /// The elements' bytes, little-endian.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.file.get(self.start..self.start + self.len * self.kind.bytes()).unwrap_or_default()
+    }
+}
+
 impl std::fmt::Debug for Numbers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} x {:?}", self.len, self.kind)
@@ -278,8 +329,8 @@ fn scalar(kind: NumberType, raw: &[u8]) -> Option<Value> {
     })
 }
 
-const STRING: u32 = 8;
-const ARRAY: u32 = 9;
+pub(super) const STRING: u32 = 8;
+pub(super) const ARRAY: u32 = 9;
 
 /// Reads a value of type number `id`.
 pub(super) fn read_value(cursor: &mut Cursor<'_>, file: &MappedFile, id: u32) -> Result<Value> {

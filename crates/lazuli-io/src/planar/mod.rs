@@ -145,6 +145,9 @@ fn join(codes: &TensorInfo, others: &[&TensorInfo], format: Format) -> Result<Te
     if matches!(format, Format::Fp8Block { .. }) && shape.len() != 2 {
         return Err(wrong(format!("its shape is {shape:?}, expected two axes")));
     }
+    if format.plane_bytes(0, rows, cols) != Some(codes.planes[0].bytes.len()) {
+        return Err(wrong(format!("rows of {cols} elements do not divide into its groups")));
+    }
     let mut planes = vec![codes.planes[0].clone()];
     for (index, other) in others.iter().enumerate() {
         let expected = plane_shape(format, &shape);
@@ -157,9 +160,6 @@ fn join(codes: &TensorInfo, others: &[&TensorInfo], format: Format) -> Result<Te
             return Err(wrong(format!("`{}` has another size than {need:?} bytes", other.name)));
         }
         planes.push(other.planes[0].clone());
-    }
-    if format.plane_bytes(0, rows, cols) != Some(planes[0].bytes.len()) {
-        return Err(wrong(format!("rows of {cols} elements do not divide into its groups")));
     }
     Ok(TensorInfo { name: codes.name.clone(), shape, encoding: Encoding::Quant(format), planes })
 }
@@ -282,8 +282,55 @@ mod tests {
             &[("a.weight", "U32", &[8, 8]), ("a.scales", "U8", &[8, 1]), ("a.biases", "U8", &[8, 1])],
             "expected a float type",
         );
+        let config = json!({"quantization": {"group_size": 64, "bits": 3}});
+        let refused = |tensors: &[(&str, &str, &[usize])], words: &str| {
+            let error = open(&config, tensors).unwrap_err().to_string();
+            assert!(error.contains("model.safetensors") && error.contains(words), "{error}");
+        };
+        // Words that hold no whole codes, rows that end inside a group, and planes with axes of their own.
+        refused(
+            &[("a.weight", "U32", &[8, 4]), ("a.scales", "BF16", &[8, 1]), ("a.biases", "BF16", &[8, 1])],
+            "no whole codes",
+        );
+        refused(
+            &[("a.weight", "U32", &[8, 3]), ("a.scales", "BF16", &[8, 0]), ("a.biases", "BF16", &[8, 0])],
+            "do not divide",
+        );
+        refused(
+            &[("a.weight", "U32", &[8, 6]), ("a.scales", "BF16", &[8]), ("a.biases", "BF16", &[8])],
+            "expected [8, 1]",
+        );
+        refused(
+            &[("a.weight", "U32", &[8, 6]), ("a.scales", "BF16", &[8, 1]), ("a.biases", "F32", &[8, 1])],
+            "BF16 and F32",
+        );
+        let config = json!({"quantization_config": {"quant_method": "mxfp4"}});
+        let refused = |tensors: &[(&str, &str, &[usize])], words: &str| {
+            let error = open(&config, tensors).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        refused(&[("x_blocks", "U8", &[2, 4, 3, 16])], "no tensor `x_scales`");
+        refused(&[("x_blocks", "U8", &[2, 4, 3, 16]), ("x_scales", "U8", &[2, 4, 2])], "expected [2, 4, 3]");
+        refused(&[("x_blocks", "U8", &[2, 4, 3, 8]), ("x_scales", "U8", &[2, 4, 3])], "found U8 codes");
+        let config = json!({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 64]}});
+        let refused = |tensors: &[(&str, &str, &[usize])], words: &str| {
+            let error = open(&config, tensors).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        refused(&[("w", "F8_E4M3", &[200, 130]), ("w_scale_inv", "F32", &[2, 2])], "expected [2, 3]");
+        refused(
+            &[("w", "F8_E4M3", &[200, 130]), ("w_scale_inv", "BF16", &[2, 3])],
+            "expected F8E4M3 with F32",
+        );
+        refused(&[("w", "F8_E4M3", &[2, 200, 130]), ("w_scale_inv", "F32", &[2, 2, 3])], "two axes");
         for (settings, words) in [
-            (json!({"quant_method": "gptq"}), "gptq"),
+            (
+                json!({"quant_method": "gptq", "bits": 4}),
+                "gptq is not supported: its codes are packed along the other axis",
+            ),
+            (json!({"quant_method": "awq"}), "awq"),
+            (json!({"quant_method": "compressed-tensors"}), "compressed-tensors"),
+            (json!({"mode": "nvfp4", "global_scale": true}), "global_scale"),
             (json!({"bits": 7, "group_size": 64}), "7 bits"),
             (json!({"bits": 4, "group_size": 0}), "group_size"),
             (json!({"mode": "mxfp4", "bits": 8}), "Mxfp4"),

@@ -59,6 +59,11 @@ impl Quantisation {
             None => mlx(settings),
             Some((_, Some("mxfp4"))) => Ok(Self::Mxfp4),
             Some((_, Some("fp8"))) => fp8(settings),
+            Some((_, Some(method @ ("gptq" | "awq")))) => Err(format!(
+                "`quantization_config`: the method {method} is not supported: its codes are packed along the other axis, \
+                 so the rows of a weight cannot be read where they lie. Use the model's original, which `lazuli quantize` \
+                 packs, or a version of it in GGUF, or by MLX (affine, mxfp4, nvfp4, mxfp8), fp8 or mxfp4"
+            )),
             Some((method, _)) => Err(format!(
                 "`quantization_config`: the method {method} is not supported (mlx, fp8 and mxfp4 are)"
             )),
@@ -89,6 +94,9 @@ fn mlx(settings: &Value) -> Result<Quantisation, String> {
 
 fn mlx_mode(settings: &Value) -> Result<MlxMode, String> {
     let (bits, group) = (small(settings, "bits")?, small(settings, "group_size")?);
+    if settings.get("global_scale").is_some_and(|scale| *scale != Value::Bool(false)) {
+        return Err("`quantization`: a `global_scale` for a whole tensor is not supported".to_owned());
+    }
     let fixed = |mode, bits_of_mode, group_of_mode| {
         if bits.is_some_and(|bits| bits != bits_of_mode) || group.is_some_and(|group| group != group_of_mode)
         {

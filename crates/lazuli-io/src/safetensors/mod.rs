@@ -137,6 +137,29 @@ fn encoding(dtype: &str) -> Result<Encoding, TensorFault> {
     })
 }
 
+/// The format's name of an encoding, the inverse of [`encoding`]; `None` for packed ones.
+fn dtype(encoding: Encoding) -> Option<&'static str> {
+    Some(match encoding {
+        Encoding::Bool => "BOOL",
+        Encoding::U8 => "U8",
+        Encoding::I8 => "I8",
+        Encoding::U16 => "U16",
+        Encoding::I16 => "I16",
+        Encoding::U32 => "U32",
+        Encoding::I32 => "I32",
+        Encoding::U64 => "U64",
+        Encoding::I64 => "I64",
+        Encoding::F16 => "F16",
+        Encoding::BF16 => "BF16",
+        Encoding::F32 => "F32",
+        Encoding::F64 => "F64",
+        Encoding::F8E4M3 => "F8_E4M3",
+        Encoding::F8E5M2 => "F8_E5M2",
+        Encoding::F8E8M0 => "F8_E8M0",
+        Encoding::Quant(_) => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

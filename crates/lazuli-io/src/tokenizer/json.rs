@@ -203,8 +203,14 @@ fn bytes_of_words(file: &File<'_>) -> Option<Symbols> {
         [one] if kind(one) == Some("NFC") => true,
         _ => return None,
     };
+    let patterns = split_patterns(&file.pre_tokenizer)?;
+    Some(Symbols::Bytes { pre: PreTokenizer::from_published(&patterns)?, compose })
+}
+
+/// The patterns by which a byte-level tokenizer cuts text into words; `None` if it does anything else.
+pub(super) fn split_patterns(pre_tokenizer: &Value) -> Option<Vec<&str>> {
     let mut patterns = Vec::new();
-    let steps = members(&file.pre_tokenizer, "pretokenizers");
+    let steps = members(pre_tokenizer, "pretokenizers");
     let (last, splits) = steps.split_last()?;
     for split in splits {
         match kind(split)? {
@@ -223,7 +229,7 @@ fn bytes_of_words(file: &File<'_>) -> Option<Symbols> {
     if last.get("use_regex").is_none_or(|on| on == true) {
         patterns.push(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+");
     }
-    Some(Symbols::Bytes { pre: PreTokenizer::from_published(&patterns)?, compose })
+    Some(patterns)
 }
 
 fn characters(file: &File<'_>) -> Option<Symbols> {

@@ -6,6 +6,7 @@
 
 mod bpe;
 mod byte_level;
+mod convert;
 mod folder;
 mod gguf;
 mod json;
@@ -23,6 +24,7 @@ mod vocab;
 
 use std::sync::Arc;
 
+pub use convert::{tokenizer_files, tokenizer_settings};
 pub use stream::{Position, StreamDecoder};
 
 use bpe::Bpe;

@@ -67,6 +67,17 @@ pub(super) struct Rules {
     pub(super) add_bos: bool,
 }
 
+impl Rules {
+    /// The patterns as a `tokenizer.json` has them, with look-ahead where [`Spaces`] does without.
+    pub(super) fn published(&self) -> Vec<String> {
+        let publish = |&(pattern, spaces): &(&str, Spaces)| match (spaces, pattern.strip_suffix(r"\s+")) {
+            (Spaces::GiveOne | Spaces::GiveOneUnlessNewline, Some(stem)) => format!(r"{stem}\s+(?!\S)|\s+"),
+            _ => pattern.to_owned(),
+        };
+        self.patterns.iter().map(publish).collect()
+    }
+}
+
 /// The rules of the pre-tokenizer `name`.
 ///
 /// # Errors

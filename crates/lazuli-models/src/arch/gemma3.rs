@@ -88,7 +88,7 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
 }
 
 /// Published files leave out what equals these.
-fn defaults() -> serde_json::Value {
+pub fn defaults() -> serde_json::Value {
     json!({
         "vocab_size": 262_208,
         "hidden_size": 2304,

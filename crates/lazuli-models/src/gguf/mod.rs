@@ -21,6 +21,7 @@ use names::{FUSED_ATTENTION, FUSED_MLP, NORMS_BEFORE, NORMS_BEFORE_AND_AFTER, NO
 
 pub use experts::reshaped;
 pub use names::translate as tensor_name;
+pub use names::untranslate as gguf_name;
 
 /// An architecture as GGUF files name it, and how their writers change its tensors.
 #[derive(Debug)]
@@ -85,6 +86,13 @@ const DIALECTS: &[Dialect] = &[
     dialect("qwen3moe", "qwen3_moe", AS_PUBLISHED, &[NORMS_BEFORE, EXPERTS]),
     dialect("smollm3", "smollm3", REORDERED, &[NORMS_BEFORE]),
 ];
+
+/// How files call the models of a `model_type` of Hugging Face checkpoints.
+pub fn dialect_of_model_type(model_type: &str) -> Option<&'static Dialect> {
+    // The text part of a multimodal model goes by either name.
+    let model_type = if model_type == "gemma3" { "gemma3_text" } else { model_type };
+    DIALECTS.iter().find(|dialect| dialect.model_type == model_type)
+}
 
 /// The architecture that `metadata` names, and its settings as a `config.json` would have them.
 ///

@@ -76,6 +76,21 @@ fn try_translate(dialect: &Dialect, name: &str) -> Option<String> {
     Some(format!("model.layers.{number}.{found}.{kind}"))
 }
 
+/// The name in GGUF files of the tensor that Hugging Face checkpoints call `name`, if it has one.
+pub fn untranslate(dialect: &Dialect, name: &str) -> Option<String> {
+    let (stem, kind) = name.rsplit_once('.')?;
+    let lookup = |table: &[(&'static str, &str)], key: &str| {
+        table.iter().find(|(_, hugging_face)| *hugging_face == key).map(|(gguf, _)| *gguf)
+    };
+    if let Some(found) = lookup(GLOBAL, stem) {
+        return Some(format!("{found}.{kind}"));
+    }
+    let (number, part) = stem.strip_prefix("model.layers.")?.split_once('.')?;
+    let own = dialect.names.iter().find_map(|names| lookup(names, part));
+    let found = own.or_else(|| lookup(LAYER, part))?;
+    Some(format!("blk.{number}.{found}.{kind}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::DIALECTS;
@@ -102,6 +117,8 @@ mod tests {
         for (gguf, llama, gemma) in cases {
             assert_eq!(translate(dialect("llama"), gguf), llama);
             assert_eq!(translate(dialect("gemma3"), gguf), gemma);
+            let back = (gguf != gemma).then(|| gguf.to_owned());
+            assert_eq!(untranslate(dialect("gemma3"), gemma), back);
         }
         let fused = translate(dialect("phi3"), "blk.3.ffn_up.weight");
         assert_eq!(fused, "model.layers.3.mlp.gate_up_proj.weight");

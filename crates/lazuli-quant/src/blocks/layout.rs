@@ -323,3 +323,16 @@ pub mod gguf_mxfp4 {
     /// 16 bytes: low nibbles are elements 0..16, high nibbles 16..32.
     pub const QS: usize = 1;
 }
+
+/// NVFP4 as GGUF stores it: e2m1 codes (see [`E2M1_DOUBLED`](super::E2M1_DOUBLED)) in groups of 16, each with an
+/// unsigned e4m3 scale.
+pub mod gguf_nvfp4 {
+    /// Elements of a block.
+    pub const LEN: usize = 64;
+    /// Bytes of a block.
+    pub const BYTES: usize = 36;
+    /// 4 unsigned e4m3 scales, one for each group; 0 and 127 both stand for 0, and the top bit counts nothing.
+    pub const SCALES: usize = 0;
+    /// 8 bytes for each group: low nibbles are its elements 0..8, high nibbles 8..16.
+    pub const QS: usize = 4;
+}

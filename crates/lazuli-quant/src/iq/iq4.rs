@@ -71,14 +71,22 @@ fn fit(values: &[f32]) -> f32 {
     best_scale
 }
 
+/// Halfway between neighbours of the table.
+const MIDDLES: [f32; 15] = {
+    let mut middles = [0.0; 15];
+    let mut i = 0;
+    while i < middles.len() {
+        middles[i] = 0.5 * (IQ4_VALUES[i] as f32 + IQ4_VALUES[i + 1] as f32);
+        i += 1;
+    }
+    middles
+};
+
 /// The code whose value times `scale` comes nearest to `x`; for a scale of 0, that of the value nearest 0.
 fn nearest(x: f32, scale: f32) -> u8 {
     let target = if scale == 0.0 { 0.0 } else { x / scale };
     // The code is the number of midpoints between neighbours that lie below.
-    IQ4_VALUES.windows(2).fold(0, |code, pair| {
-        let middle = 0.5 * (f32::from(pair[0]) + f32::from(pair[1]));
-        code + u8::from(target >= middle)
-    })
+    MIDDLES.iter().map(|&middle| u8::from(target >= middle)).sum()
 }
 
 fn put_values(out: &mut [f32], scale: f32, codes: &[u8; 16]) {

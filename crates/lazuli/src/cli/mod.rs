@@ -23,6 +23,7 @@ mod options;
 mod perplexity;
 mod plan;
 mod pull;
+mod quantize;
 mod rm;
 mod run;
 pub mod ui;
@@ -84,6 +85,7 @@ enum Command {
     Inspect(inspect::Args),
     Plan(plan::Args),
     Hardware(hardware::Args),
+    Quantize(quantize::Args),
     Bench(bench::Args),
     Perplexity(perplexity::Args),
     Verify(verify::Args),
@@ -100,6 +102,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::run(&args, cx),
         Command::Plan(args) => plan::run(&args, cx),
         Command::Hardware(args) => hardware::run(&args, cx),
+        Command::Quantize(args) => quantize::run(&args, cx),
         Command::Bench(args) => bench::run(&args, cx),
         Command::Perplexity(args) => perplexity::run(&args, cx),
         Command::Verify(args) => verify::run(&args, cx),

@@ -96,7 +96,8 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     Ok(cx.out().line(&line)?)
 }
 
-fn read_text(path: &std::path::Path) -> Result<String, Failure> {
+/// Reads a file that must be UTF-8.
+pub(super) fn read_text(path: &std::path::Path) -> Result<String, Failure> {
     let fail =
         |what: &dyn std::fmt::Display| Failure::error(format!("cannot read {}: {what}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(&error))?;
@@ -105,7 +106,7 @@ fn read_text(path: &std::path::Path) -> Result<String, Failure> {
 }
 
 /// The text as tokens, and the token that begins each window, if the model uses one.
-fn tokenise(model: &Model, text: &str) -> Result<(Vec<u32>, Option<u32>), Failure> {
+pub(super) fn tokenise(model: &Model, text: &str) -> Result<(Vec<u32>, Option<u32>), Failure> {
     let tokenizer = model.tokenizer()?;
     let bos = tokenizer.bos().filter(|_| tokenizer.add_bos());
     Ok((lazuli::text_prompt(&tokenizer, text), bos))
@@ -127,19 +128,10 @@ impl Score {
         workers: &Workers,
         window: &[u32],
     ) -> Result<(), Failure> {
-        session.rewind(0);
-        let first = window.len() / 2;
-        for chunk in window[..first].chunks(PREFILL_CHUNK) {
-            session.feed(chunk, Logits::None)?;
-        }
-        let last = window.len() - 1;
-        for start in (first..last).step_by(PREFILL_CHUNK / 2) {
-            let end = last.min(start + PREFILL_CHUNK / 2);
-            let logits = session.feed(&window[start..end], Logits::All)?;
-            self.nll += surprise(workers, logits.as_slice::<f32>()?, &window[start + 1..=end]);
-        }
-        self.tokens += last - first;
-        Ok(())
+        second_halves(session, window, |logits, targets| {
+            self.nll += surprise(workers, logits, targets);
+            self.tokens += targets.len();
+        })
     }
 
     fn perplexity(&self) -> f64 {
@@ -147,8 +139,29 @@ impl Score {
     }
 }
 
+/// Runs a window from its beginning; `score` gets the rows of logits of its second half (of the tokens at positions
+/// `len / 2` to the last but one) in pieces, each with the tokens that follow.
+pub(super) fn second_halves(
+    session: &mut Session,
+    window: &[u32],
+    mut score: impl FnMut(&[f32], &[u32]),
+) -> Result<(), Failure> {
+    session.rewind(0);
+    let first = window.len() / 2;
+    for chunk in window[..first].chunks(PREFILL_CHUNK) {
+        session.feed(chunk, Logits::None)?;
+    }
+    let last = window.len() - 1;
+    for start in (first..last).step_by(PREFILL_CHUNK / 2) {
+        let end = last.min(start + PREFILL_CHUNK / 2);
+        let logits = session.feed(&window[start..end], Logits::All)?;
+        score(logits.as_slice::<f32>()?, &window[start + 1..=end]);
+    }
+    Ok(())
+}
+
 /// The sum of the negative log-likelihoods of `targets` under rows of logits.
-fn surprise(workers: &Workers, logits: &[f32], targets: &[u32]) -> f64 {
+pub(super) fn surprise(workers: &Workers, logits: &[f32], targets: &[u32]) -> f64 {
     let columns = logits.len() / targets.len();
     let rows: Vec<(&[f32], u32)> = logits.chunks_exact(columns).zip(targets.iter().copied()).collect();
     let sums = Mutex::new(vec![0.0; workers.count()]);

@@ -48,6 +48,16 @@ impl Comparison {
         }
     }
 
+    /// Adds what another has collected.
+    pub fn join(&mut self, other: &Self) {
+        if other.max_abs_diff > self.max_abs_diff || other.max_abs_diff.is_nan() {
+            self.max_abs_diff = other.max_abs_diff;
+        }
+        self.kl_sum += other.kl_sum;
+        self.agreements += other.agreements;
+        self.positions += other.positions;
+    }
+
     /// Sums up.
     pub fn report(&self) -> Report {
         let positions = self.positions as f64;

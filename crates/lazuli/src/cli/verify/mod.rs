@@ -1,6 +1,6 @@
 //! `lazuli verify`: a model's logits against those of a reference implementation.
 
-mod compare;
+pub(super) mod compare;
 mod reference;
 
 use super::numbers::best;
