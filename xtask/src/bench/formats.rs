@@ -57,6 +57,8 @@ struct Row {
     format: String,
     bits: f64,
     decode: f64,
+    /// Gigabytes per second that a plain read of memory reached just before and after.
+    memory: f64,
     prefill: f64,
 }
 
@@ -65,56 +67,51 @@ struct Row {
 struct Record {
     level: String,
     threads: u64,
-    /// Gigabytes per second that a plain read of memory reaches: the better of before and after.
-    stream: f64,
     rows: Vec<Row>,
 }
 
 impl Record {
     /// Reads the bench's output, a JSON object a line.
     fn read(text: &str) -> Result<Self> {
-        let mut record = Self { level: String::new(), threads: 0, stream: 0.0, rows: Vec::new() };
+        let mut record = Self { level: String::new(), threads: 0, rows: Vec::new() };
         for line in text.lines().filter(|line| line.starts_with('{')) {
             let value: Value = serde_json::from_str(line)
                 .map_err(|e| Failure::new(format!("found `{line}`, expected JSON: {e}")))?;
             let number = |name: &str| value[name].as_f64();
-            if let Some(stream) = number("stream_gb_s") {
-                record.stream = record.stream.max(stream);
-            }
             if let (Some(level), Some(threads)) = (value["level"].as_str(), value["threads"].as_u64()) {
                 level.clone_into(&mut record.level);
                 record.threads = threads;
             }
-            if let (Some(format), Some(bits), Some(decode), Some(prefill)) =
-                (value["format"].as_str(), number("bits"), number("decode_gb_s"), number("prefill_gop_s"))
+            let figures =
+                [number("bits"), number("decode_gb_s"), number("memory_gb_s"), number("prefill_gop_s")];
+            if let (Some(format), [Some(bits), Some(decode), Some(memory), Some(prefill)]) =
+                (value["format"].as_str(), figures)
             {
-                record.rows.push(Row { format: format.to_owned(), bits, decode, prefill });
+                record.rows.push(Row { format: format.to_owned(), bits, decode, memory, prefill });
             }
         }
-        if record.stream > 0.0 && !record.rows.is_empty() {
-            Ok(record)
-        } else {
-            Err(Failure::new("the bench printed no figures (is there a format of that name?)"))
+        if record.rows.is_empty() {
+            return Err(Failure::new("the bench printed no figures (is there a format of that name?)"));
         }
+        Ok(record)
     }
 
     fn markdown(&self) -> String {
         let mut text = format!(
-            "{}, level {}, {} threads, weights 1536 x 8960; memory reads at {:.1} GB/s.\n\n\
-             | format | bits per weight | decode GB/s | of memory | prefill GOP/s (512 rows) |\n\
-             |---|---:|---:|---:|---:|\n",
+            "{}, level {}, {} threads, weights 1536 x 8960.\n\n\
+             | format | bits per weight | decode GB/s | memory GB/s | share | prefill GOP/s (512 rows) |\n\
+             |---|---:|---:|---:|---:|---:|\n",
             system::processor(),
             self.level,
-            self.threads,
-            self.stream
+            self.threads
         );
         for row in &self.rows {
-            let share = 100.0 * row.decode / self.stream;
+            let share = 100.0 * row.decode / row.memory;
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {:.2} | {:.1} | {share:.0} % | {:.0} |",
-                row.format, row.bits, row.decode, row.prefill
+                "| {} | {:.2} | {:.1} | {:.1} | {share:.0} % | {:.0} |",
+                row.format, row.bits, row.decode, row.memory, row.prefill
             );
         }
         text
@@ -124,12 +121,12 @@ impl Record {
         let rows = self.rows.iter().map(|row| {
             json!({
                 "format": row.format, "bits_per_weight": row.bits, "decode_gb_s": row.decode,
-                "share_of_memory": row.decode / self.stream, "prefill_gop_s": row.prefill,
+                "memory_gb_s": row.memory, "share_of_memory": row.decode / row.memory, "prefill_gop_s": row.prefill,
             })
         });
         json!({
             "processor": system::processor(), "level": self.level, "threads": self.threads,
-            "memory_gb_s": self.stream, "shape": [1536, 8960], "formats": rows.collect::<Vec<_>>(),
+            "shape": [1536, 8960], "formats": rows.collect::<Vec<_>>(),
         })
     }
 }
@@ -139,20 +136,19 @@ mod tests {
     use super::*;
 
     const LINES: &str = "\
-        {\"level\":\"avx2\",\"threads\":2,\"stream_gb_s\":40.00}\n\
-        {\"format\":\"Q4_K\",\"bits\":4.500,\"decode_gb_s\":30.00,\"prefill_gop_s\":700.0}\n\
-        {\"stream_gb_s\":39.00}\n";
+        {\"level\":\"avx2\",\"threads\":2}\n\
+        {\"format\":\"Q4_K\",\"bits\":4.500,\"decode_gb_s\":30.0,\"memory_gb_s\":40.0,\"prefill_gop_s\":700.0}\n";
 
     #[test]
     fn figures_become_a_table_with_shares() {
         let record = Record::read(LINES).unwrap();
-        assert!(record.markdown().contains("| Q4_K | 4.50 | 30.0 | 75 % | 700 |"));
+        assert!(record.markdown().contains("| Q4_K | 4.50 | 30.0 | 40.0 | 75 % | 700 |"));
         assert_eq!(record.json()["formats"][0]["share_of_memory"], 0.75);
     }
 
     #[test]
     fn nothing_measured_is_a_failure() {
-        assert!(Record::read("{\"stream_gb_s\":39.0}").is_err());
+        assert!(Record::read("{\"level\":\"avx2\",\"threads\":2}").is_err());
         assert!(Record::read("{oops").is_err());
     }
 

@@ -1,7 +1,9 @@
 //! What the benches of quantised products share: threads that start together, memory to walk, the machine's own limits.
 
+use lazuli_cpu::kernel::matmul_float::{MatmulFloat, PackedRows, Weights};
 use lazuli_cpu::kernel::quant::{Activations, QuantMatmul, QuantMatmulArgs};
 use lazuli_cpu::simd::Level;
+use lazuli_quant::Format;
 use std::ops::Range;
 use std::sync::Barrier;
 use std::time::Instant;
@@ -66,8 +68,8 @@ pub fn stream(memory: &[[u64; 8]], threads: usize) -> f64 {
         let mut sums = [0u64; 8];
         for line in &memory[share(memory.len(), thread, threads)] {
             prefetch(std::ptr::from_ref(line).wrapping_add(AHEAD));
-            for (sum, word) in sums.iter_mut().zip(line) {
-                *sum = sum.wrapping_add(*word);
+            for i in 0..8 {
+                sums[i] = sums[i].wrapping_add(line[i]);
             }
         }
         std::hint::black_box(sums);
@@ -76,12 +78,14 @@ pub fn stream(memory: &[[u64; 8]], threads: usize) -> f64 {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[inline(always)]
 fn prefetch(line: *const [u64; 8]) {
     // SAFETY: any address may be prefetched.
     unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
 }
 
 #[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
 fn prefetch(_line: *const [u64; 8]) {}
 
 /// A pointer that several threads write disjoint parts through.
@@ -127,6 +131,30 @@ pub fn products(matmul: QuantMatmul, tensors: &[Vec<&[u8]>], m: usize, threads: 
                 matmul.run(&args, units.clone(), scratch);
             }
         }
+    })
+}
+
+/// Times a product in `f32` with weights that are decoded as they are needed: what formats fall back to.
+#[allow(dead_code)] // Not every bench has such formats.
+pub fn float_product(
+    level: Level,
+    format: Format,
+    planes: &[&[u8]],
+    [m, n, k]: [usize; 3],
+    threads: usize,
+) -> f64 {
+    let matmul = MatmulFloat::new(level, [m, n, k], [k, n], threads);
+    let weights = PackedRows::new(format, planes, n, k).expect("the planes fit the shape");
+    let bytes = matmul.scratch_bytes(PackedRows::granule_of(format, k));
+    let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 100.0).collect();
+    let mut out = vec![0f32; m * n];
+    let mut scratch: Vec<Vec<[u64; 8]>> = (0..threads).map(|_| aligned(bytes)).collect();
+    let out = Shared(out.as_mut_ptr());
+    let scratch: Vec<_> = scratch.iter_mut().map(|s| Shared(s.as_mut_ptr().cast::<f32>())).collect();
+    timed(threads, 3, |thread| {
+        let units = share(matmul.units(), thread, threads);
+        // SAFETY: buffers have the sizes asked for, and each thread has units of its own.
+        unsafe { matmul.run(units, x.as_ptr(), Weights::Rows(&weights), out.get(), scratch[thread].get()) };
     })
 }
 

@@ -54,7 +54,9 @@ impl Wave<'_> {
     fn packed_product(&mut self, left: &Operand, right: &Operand, step: &Step, format: Format) -> bool {
         let [m, n, k] = sizes(left, right);
         let kernel = match self.machine.precision {
-            Precision::Fast => QuantMatmul::new(self.machine.level, format, n, k),
+            Precision::Fast => {
+                QuantMatmul::new(self.machine.level, format, n, k).filter(|kernel| kernel.takes(m))
+            }
             Precision::Exact => None,
         };
         let Some(kernel) = kernel else { return false };

@@ -89,6 +89,27 @@ impl Octet {
     }
 }
 
+/// Room for 256 codes that were looked up, and for a sign bit of each.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Expanded([u8; OCTET + OCTET / 8]);
+
+impl Expanded {
+    /// Zeros.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self([0; OCTET + OCTET / 8])
+    }
+
+    /// The octet with its codes expanded here.
+    #[inline(always)]
+    pub unsafe fn of<S: Dot, F: Blocks>(&mut self, s: S, o: Octet) -> Octet {
+        // SAFETY: the caller gives a whole octet, and there is room for 256 codes.
+        unsafe { F::expand(s, o, self.0.as_mut_ptr()) };
+        Octet(o.0, Sides { planes: [self.0.as_ptr(), std::ptr::null()], ..o.1 })
+    }
+}
+
 /// The largest octet of any format of blocks of 32.
 const OCTET_ROOM: usize = 8 * 34;
 /// The largest octet's scales: eight of four bytes.
@@ -174,6 +195,9 @@ pub(super) trait Blocks: 'static {
     const SIGNED: bool = false;
     /// Codes are e4m3 floats over 256 ([`Dot::wide_e4m3`]), and neither offset nor signed; there are no mins.
     const FLOAT: bool = false;
+    /// Codes are looked up 256 at a time before anything else ([`Blocks::expand`]); the octet's first side, which
+    /// formats with one plane have no other use for, points to them then.
+    const EXPANDED: bool = false;
     /// Weights have a `min`.
     const MINS: bool = false;
     /// Scales stand for 16 weights.
@@ -183,6 +207,9 @@ pub(super) trait Blocks: 'static {
 
     /// Codes `64 C .. 64 C + 64`.
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
+    /// Writes 256 codes, and sign bits after them where they are of use; unused unless [`Blocks::EXPANDED`].
+    #[inline(always)]
+    unsafe fn expand<S: Dot>(_s: S, _o: Octet, _to: *mut u8) {}
     /// The scales, each times the one in `by` that stands for its group of 32.
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> Self::Scales<S>;
     /// `acc + sums * scales` for the sums of codes `64 C .. 64 C + 64`.
@@ -220,8 +247,8 @@ pub(super) trait Blocks: 'static {
     const OCTET_BYTES: usize = Self::BYTES * (OCTET / Self::LEN);
 }
 
-/// An array with an element for each number, the expression written out: a closure handed to `array::map` would not
-/// be inlined into a function that enables instructions, and so be a call for each element.
+/// An array with an element for each number, the expression written out: `array::map` is a function that may stay a
+/// call, and then so do the instructions in its closure.
 macro_rules! unrolled {
     ($i:ident in 0..8 => $element:expr) => {
         unrolled!($i in [0_usize, 1, 2, 3, 4, 5, 6, 7] => $element)

@@ -1,7 +1,7 @@
 //! Few rows of activations: weights are read once, in the file's own layout, ahead of one prefetch stream.
 
 use super::acts::{Activations, Row};
-use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides, unrolled};
+use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides, unrolled};
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
@@ -73,6 +73,13 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
 ) {
     // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
     unsafe {
+        let mut weights = weights;
+        let mut expanded = [Expanded::new(); R];
+        if F::EXPANDED {
+            for r in 0..R {
+                weights[r] = expanded[r].of::<S, F>(s, weights[r]);
+            }
+        }
         let none = (F::scales(s, weights[0], s.eight(acts[0].scales.add(at / GROUP))), s.wide_zero());
         let mut scales = [[none; M]; R];
         for r in 0..R {
@@ -170,7 +177,10 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
                 let w = weights[r].at(64 * C);
                 let w = unrolled!(i in [0, 16, 32, 48] => s.wide_e4m3(w.add(i)));
                 let low = s.wide_fma(w[1], a[1], s.wide_mul(w[0], a[0]));
-                let high = s.wide_fma(w[3], a[3], s.wide_mul(w[2], a[2]));
+                let mut high = s.wide_fma(w[3], a[3], s.wide_mul(w[2], a[2]));
+                if s.has_e4m3_nan(F::codes::<S, C>(s, weights[r])) {
+                    high = s.wide_twice(s.eight_splat(f32::NAN));
+                }
                 sums[r][m].0 = F::fold_floats::<S, C>(s, sums[r][m].0, [low, high], scales[r][m].0);
             }
         }

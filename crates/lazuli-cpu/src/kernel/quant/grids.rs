@@ -5,9 +5,9 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
-use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32, read_u64, unrolled};
+use super::blocks::{Blocks, OCTET, Octet, coarse, fine, read_u16, read_u32, read_u64, unrolled};
 use super::tables::spread_nibbles;
-use crate::simd::Dot;
+use crate::simd::{Dot, Fours};
 use lazuli_quant::blocks::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs};
 use lazuli_quant::grids;
 
@@ -55,27 +55,22 @@ const IQ2_VALUES: [u8; 4] = [8, 25, 43, 0];
 static IQ2_XXS: [u64; 256] = eights(&grids::IQ2_XXS, IQ2_VALUES);
 static IQ2_XS: [u64; 512] = eights(&grids::IQ2_XS, IQ2_VALUES);
 static IQ2_S: [u64; 1024] = eights(&grids::IQ2_S, IQ2_VALUES);
-static IQ3_XXS: [u32; 256] = fours(&grids::IQ3_XXS, [4, 12, 20, 28, 36, 44, 52, 62]);
-static IQ3_S: [u32; 512] = fours(&grids::IQ3_S, [1, 3, 5, 7, 9, 11, 13, 15]);
+static IQ3_XXS: Fours = Fours::new(fours(&grids::IQ3_XXS, [4, 12, 20, 28, 36, 44, 52, 62]));
+static IQ3_S: Fours = Fours::new(fours(&grids::IQ3_S, [1, 3, 5, 7, 9, 11, 13, 15]));
 /// Eight times -1, 0 and 1, plus 8.
 static IQ1: [u64; 2048] = eights(&grids::IQ1, [0, 8, 16, 24]);
 
-/// Eight sign bits from seven: the eighth makes their number even.
-static EVEN_SIGNS: [u8; 128] = {
-    let mut signs = [0; 128];
-    let mut i = 0;
-    while i < 128 {
-        signs[i] = i as u8 | ((i as u8).count_ones() as u8 & 1) << 7;
-        i += 1;
-    }
-    signs
-};
-
-/// 32 sign bits from the 28 low ones of `packed`.
+/// 64 sign bits from two times 28, the low ones of each half of `packed`: each eighth makes the number of eight even.
 #[inline(always)]
-fn even_signs(packed: u32) -> u64 {
-    let eight = |i: u32| u64::from(EVEN_SIGNS[(packed >> (7 * i) & 127) as usize]) << (8 * i);
-    eight(0) | eight(1) | eight(2) | eight(3)
+fn even_signs(packed: u64) -> u64 {
+    // 28 bits to two times 14, and those to two times 7, each at the start of its share.
+    let fourteens = (packed & 0x0000_3fff_0000_3fff) | (packed & 0x0fff_c000_0fff_c000) << 2;
+    let sevens = (fourteens & 0x007f_007f_007f_007f) | (fourteens & 0x3f80_3f80_3f80_3f80) << 1;
+    // What comes in from the next byte does not reach the lowest bit.
+    let parity = sevens ^ sevens >> 4;
+    let parity = parity ^ parity >> 2;
+    let parity = parity ^ parity >> 1;
+    sevens | (parity & 0x0101_0101_0101_0101) << 7
 }
 
 /// `2 x + 1` of each byte.
@@ -90,6 +85,16 @@ unsafe fn eight_scales<S: Dot>(s: S, d: *const u8, part: f32, x: u64, by: S::Eig
     unsafe {
         let d = s.eight_mul(s.eight_splat_f16(read_u16(d)), s.eight_splat(part));
         s.eight_mul(s.eight_mul(s.eight_u8(x), d), by)
+    }
+}
+
+/// Eight scales `d * part * (2 x + 1)`, times `by`.
+#[inline(always)]
+unsafe fn top_scales<S: Dot>(s: S, d: *const u8, part: f32, x: S::Eight, by: S::Eight) -> S::Eight {
+    unsafe {
+        let d = s.eight_splat_f16(read_u16(d));
+        let (one, two) = (s.eight_mul(d, s.eight_splat(part)), s.eight_mul(d, s.eight_splat(2.0 * part)));
+        s.eight_mul(s.eight_fma(x, two, one), by)
     }
 }
 
@@ -110,19 +115,13 @@ impl Blocks for Iq2Xxs {
         unsafe {
             let at = o.at(iq2_xxs::QS + 16 * C);
             let words = unrolled!(i in 0..8 => IQ2_XXS[usize::from(*at.add(8 * (i / 4) + i % 4))]);
-            let signs = even_signs(read_u32(at.add(4))) | even_signs(read_u32(at.add(12))) << 32;
-            s.negate_where(signs, s.words(words))
+            let signs = u64::from(read_u32(at.add(4))) | u64::from(read_u32(at.add(12))) << 32;
+            s.negate_where(even_signs(signs), s.words(words))
         }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe {
-            let mut nibbles = 0;
-            for i in 0..8 {
-                nibbles |= u64::from(*o.at(iq2_xxs::QS + 8 * i + 7) >> 4) << (8 * i);
-            }
-            eight_scales(s, o.at(iq2_xxs::D), 0.125, odd(nibbles), by)
-        }
+        unsafe { top_scales(s, o.at(iq2_xxs::D), 0.125, s.eight_tops::<2>(o.at(iq2_xxs::QS)), by) }
     }
 }
 
@@ -136,8 +135,15 @@ impl Blocks for Iq2Xs {
         unsafe {
             let code = |i| usize::from(read_u16(o.at(iq2_xs::QS + 16 * C + 2 * i)));
             let words = unrolled!(i in 0..8 => IQ2_XS[code(i) & 511]);
-            let signs = unrolled!(i in 0..8 => EVEN_SIGNS[code(i) >> 9]);
-            s.negate_where(u64::from_le_bytes(signs), s.words(words))
+            // The top 7 bits of each of four codes in 28.
+            let four = |x: u64| {
+                let sevens = x >> 9 & 0x007f_007f_007f_007f;
+                let fourteens = (sevens | sevens >> 9) & 0x0000_3fff_0000_3fff;
+                (fourteens | fourteens >> 18) & 0x0fff_ffff
+            };
+            let at = o.at(iq2_xs::QS + 16 * C);
+            let signs = four(read_u64(at)) | four(read_u64(at.add(8))) << 32;
+            s.negate_where(even_signs(signs), s.words(words))
         }
     }
     #[inline(always)]
@@ -173,6 +179,7 @@ impl Blocks for Iq2S {
 }
 
 impl Blocks for Iq3Xxs {
+    const EXPANDED: bool = true;
     const LEN: usize = iq3_xxs::LEN;
     const BYTES: usize = iq3_xxs::BYTES;
     const SIGNED: bool = true;
@@ -180,27 +187,32 @@ impl Blocks for Iq3Xxs {
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
-            let at = o.at(iq3_xxs::QS + 16 * C);
-            let four = |i| u64::from(IQ3_XXS[usize::from(*at.add(i))]);
-            let words = unrolled!(i in 0..8 => four(2 * i) | four(2 * i + 1) << 32);
-            let tail = o.at(iq3_xxs::SCALES + 8 * C);
-            let signs = even_signs(read_u32(tail)) | even_signs(read_u32(tail.add(4))) << 32;
-            s.negate_where(signs, s.words(words))
+            let expanded = o.1.planes[0];
+            let signs = expanded.add(OCTET + 8 * C).cast::<u64>().read();
+            s.negate_where(signs, s.bytes(expanded.add(64 * C)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn expand<S: Dot>(s: S, o: Octet, to: *mut u8) {
+        unsafe {
+            s.expand_fours::<false>(&IQ3_XXS, o.at(iq3_xxs::QS), 0, to);
+            // All signs together, in a loop that the compiler makes one of vectors.
+            let packed = o.at(iq3_xxs::SCALES).cast::<[u64; 4]>().read_unaligned();
+            let mut signs = [0; 4];
+            for i in 0..4 {
+                signs[i] = even_signs(u64::from_le(packed[i]));
+            }
+            to.add(OCTET).cast::<[u64; 4]>().write_unaligned(signs);
         }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe {
-            let mut nibbles = 0;
-            for i in 0..8 {
-                nibbles |= u64::from(*o.at(iq3_xxs::SCALES + 4 * i + 3) >> 4) << (8 * i);
-            }
-            eight_scales(s, o.at(iq3_xxs::D), 0.25, odd(nibbles), by)
-        }
+        unsafe { top_scales(s, o.at(iq3_xxs::D), 0.25, s.eight_tops::<1>(o.at(iq3_xxs::SCALES)), by) }
     }
 }
 
 impl Blocks for Iq3S {
+    const EXPANDED: bool = true;
     const LEN: usize = iq3_s::LEN;
     const BYTES: usize = iq3_s::BYTES;
     const SIGNED: bool = true;
@@ -208,12 +220,13 @@ impl Blocks for Iq3S {
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
-            let at = o.at(iq3_s::QS + 16 * C);
-            let high = usize::from(read_u16(o.at(iq3_s::QH + 2 * C)));
-            let four = |i| u64::from(IQ3_S[usize::from(*at.add(i)) | (high >> i & 1) << 8]);
-            let words = unrolled!(i in 0..8 => four(2 * i) | four(2 * i + 1) << 32);
-            s.negate_where(read_u64(o.at(iq3_s::SIGNS + 8 * C)), s.words(words))
+            let signs = read_u64(o.at(iq3_s::SIGNS + 8 * C));
+            s.negate_where(signs, s.bytes(o.1.planes[0].add(64 * C)))
         }
+    }
+    #[inline(always)]
+    unsafe fn expand<S: Dot>(s: S, o: Octet, to: *mut u8) {
+        unsafe { s.expand_fours::<true>(&IQ3_S, o.at(iq3_s::QS), read_u64(o.at(iq3_s::QH)), to) }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {

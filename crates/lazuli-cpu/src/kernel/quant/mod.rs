@@ -89,7 +89,8 @@ pub struct QuantMatmulArgs<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Kernels {
     decode: unsafe fn(Level, &decode::Job),
-    pack: unsafe fn(Level, Source, usize, Panel),
+    /// None where many rows are left to products in `f32`.
+    pack: Option<unsafe fn(Level, Source, usize, Panel)>,
     kind: Kind,
 }
 
@@ -133,6 +134,12 @@ impl QuantMatmul {
     /// Values of a weight row.
     pub fn cols(&self) -> usize {
         self.k
+    }
+
+    /// Whether the kernels take `m` rows of activations. With more than a few, weights in eight-bit floats are for
+    /// products in `f32`: their codes are no small integers, and rounding them to such shows in the results.
+    pub fn takes(&self, m: usize) -> bool {
+        self.kernels.pack.is_some() || self.activations(m).few()
     }
 
     /// The layout of `m` rows of activations for this product; the same for every product with the same `k`.
@@ -190,7 +197,8 @@ impl QuantMatmul {
     /// and no other thread may touch these units' columns meanwhile.
     ///
     /// # Panics
-    /// If the activations have another length, or `scratch` is shorter than [`QuantMatmul::scratch_bytes`].
+    /// If the activations have another length, there are more rows than [`QuantMatmul::takes`], or `scratch` is shorter
+    /// than [`QuantMatmul::scratch_bytes`].
     pub unsafe fn run(&self, args: &QuantMatmulArgs<'_>, units: Range<usize>, scratch: &mut [u8]) {
         let m = args.shape.m;
         assert!(args.shape.k == self.k, "the activations have another length");
@@ -230,6 +238,7 @@ impl QuantMatmul {
     ) {
         let (width, lanes) = (panel_rows(self.level), lanes(self.level));
         let waiting = self.panel_bytes(width);
+        let pack = self.kernels.pack.expect("the product takes as many rows of activations");
         for n in rows.clone().step_by(width) {
             let columns = width.min(rows.end - n);
             let next = if n + columns < rows.end { self.row(args, n + columns) } else { after };
@@ -246,7 +255,7 @@ impl QuantMatmul {
                     k: self.k,
                 };
                 let panel = Panel::new(scratch.as_mut_ptr(), vectors * lanes, self.k);
-                (self.kernels.pack)(self.level, source, vectors, panel);
+                pack(self.level, source, vectors, panel);
                 let job = gemm::Job {
                     panel,
                     columns,
@@ -343,14 +352,19 @@ fn side_layout(format: Format) -> Option<(SideLayout, usize)> {
 
 /// The kernels of each format, and which driver decodes with it, compiled for every level.
 macro_rules! formats {
-    ($($format:pat => $blocks:ty, $driver:ident $decode:ident $pack:ident;)+) => {
+    (
+        any rows { $($format:pat => $blocks:ty, $driver:ident $decode:ident $pack:ident;)+ }
+        few rows { $($few_format:pat => $few_blocks:ty, $few_decode:ident;)+ }
+    ) => {
         stamp_dot! {
             $(unsafe fn $decode(job: &decode::Job) = $driver::decode::<_, $blocks>;)+
+            $(unsafe fn $few_decode(job: &decode::Job) = decode::decode::<_, $few_blocks>;)+
             $(unsafe fn $pack(source: Source, vectors: usize, panel: Panel) = panel::pack::<_, $blocks>;)+
         }
         fn kernels(format: Format) -> Option<Kernels> {
             Some(match format {
-                $($format => Kernels { decode: $decode, pack: $pack, kind: kind::<$blocks>() },)+
+                $($format => Kernels { decode: $decode, pack: Some($pack), kind: kind::<$blocks>() },)+
+                $($few_format => Kernels { decode: $few_decode, pack: None, kind: kind::<$few_blocks>() },)+
                 _ => return None,
             })
         }
@@ -358,38 +372,42 @@ macro_rules! formats {
 }
 
 formats! {
-    Format::Q8_0 => Q8_0, decode decode_q8_0 pack_q8_0;
-    Format::Q4_0 => Q4_0, decode decode_q4_0 pack_q4_0;
-    Format::Q4_1 => Q4_1, decode decode_q4_1 pack_q4_1;
-    Format::Q5_0 => Q5_0, decode decode_q5_0 pack_q5_0;
-    Format::Q5_1 => Q5_1, decode decode_q5_1 pack_q5_1;
-    Format::Q4K => Q4K, superblock decode_q4_k pack_q4_k;
-    Format::Q5K => Q5K, superblock decode_q5_k pack_q5_k;
-    Format::Q6K => Q6K, superblock decode_q6_k pack_q6_k;
-    Format::Q2K => Q2K, decode decode_q2_k pack_q2_k;
-    Format::Q3K => Q3K, decode decode_q3_k pack_q3_k;
-    Format::Tq1_0 => Tq1_0, decode decode_tq1_0 pack_tq1_0;
-    Format::Tq2_0 => Tq2_0, decode decode_tq2_0 pack_tq2_0;
-    Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl pack_iq4_nl;
-    Format::Iq4Xs => Iq4Xs, decode decode_iq4_xs pack_iq4_xs;
-    Format::GgufMxfp4 => GgufMxfp4, decode decode_gguf_mxfp4 pack_gguf_mxfp4;
-    Format::Iq3S => Iq3S, decode decode_iq3_s pack_iq3_s;
-    Format::Iq3Xxs => Iq3Xxs, decode decode_iq3_xxs pack_iq3_xxs;
-    Format::Iq2S => Iq2S, decode decode_iq2_s pack_iq2_s;
-    Format::Iq2Xs => Iq2Xs, decode decode_iq2_xs pack_iq2_xs;
-    Format::Iq2Xxs => Iq2Xxs, decode decode_iq2_xxs pack_iq2_xxs;
-    Format::Iq1S => Iq1S, decode decode_iq1_s pack_iq1_s;
-    Format::Iq1M => Iq1M, decode decode_iq1_m pack_iq1_m;
-    Format::Affine { bits: 2, .. } => Affine<2>, decode decode_affine_2 pack_affine_2;
-    Format::Affine { bits: 3, .. } => Affine<3>, decode decode_affine_3 pack_affine_3;
-    Format::Affine { bits: 4, .. } => Affine<4>, decode decode_affine_4 pack_affine_4;
-    Format::Affine { bits: 5, .. } => Affine<5>, decode decode_affine_5 pack_affine_5;
-    Format::Affine { bits: 6, .. } => Affine<6>, decode decode_affine_6 pack_affine_6;
-    Format::Affine { bits: 8, .. } => Affine8, decode decode_affine_8 pack_affine_8;
-    Format::Mxfp4 => Mxfp4, decode decode_mxfp4 pack_mxfp4;
-    Format::Nvfp4 => Nvfp4, decode decode_nvfp4 pack_nvfp4;
-    Format::Mxfp8 => Float8<true>, decode decode_mxfp8 pack_mxfp8;
-    Format::Fp8Block { .. } => Float8<false>, decode decode_fp8_block pack_fp8_block;
+    any rows {
+        Format::Q8_0 => Q8_0, decode decode_q8_0 pack_q8_0;
+        Format::Q4_0 => Q4_0, decode decode_q4_0 pack_q4_0;
+        Format::Q4_1 => Q4_1, decode decode_q4_1 pack_q4_1;
+        Format::Q5_0 => Q5_0, decode decode_q5_0 pack_q5_0;
+        Format::Q5_1 => Q5_1, decode decode_q5_1 pack_q5_1;
+        Format::Q4K => Q4K, superblock decode_q4_k pack_q4_k;
+        Format::Q5K => Q5K, superblock decode_q5_k pack_q5_k;
+        Format::Q6K => Q6K, superblock decode_q6_k pack_q6_k;
+        Format::Q2K => Q2K, decode decode_q2_k pack_q2_k;
+        Format::Q3K => Q3K, decode decode_q3_k pack_q3_k;
+        Format::Tq1_0 => Tq1_0, decode decode_tq1_0 pack_tq1_0;
+        Format::Tq2_0 => Tq2_0, decode decode_tq2_0 pack_tq2_0;
+        Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl pack_iq4_nl;
+        Format::Iq4Xs => Iq4Xs, decode decode_iq4_xs pack_iq4_xs;
+        Format::GgufMxfp4 => GgufMxfp4, decode decode_gguf_mxfp4 pack_gguf_mxfp4;
+        Format::Iq3S => Iq3S, decode decode_iq3_s pack_iq3_s;
+        Format::Iq3Xxs => Iq3Xxs, decode decode_iq3_xxs pack_iq3_xxs;
+        Format::Iq2S => Iq2S, decode decode_iq2_s pack_iq2_s;
+        Format::Iq2Xs => Iq2Xs, decode decode_iq2_xs pack_iq2_xs;
+        Format::Iq2Xxs => Iq2Xxs, decode decode_iq2_xxs pack_iq2_xxs;
+        Format::Iq1S => Iq1S, decode decode_iq1_s pack_iq1_s;
+        Format::Iq1M => Iq1M, decode decode_iq1_m pack_iq1_m;
+        Format::Affine { bits: 2, .. } => Affine<2>, decode decode_affine_2 pack_affine_2;
+        Format::Affine { bits: 3, .. } => Affine<3>, decode decode_affine_3 pack_affine_3;
+        Format::Affine { bits: 4, .. } => Affine<4>, decode decode_affine_4 pack_affine_4;
+        Format::Affine { bits: 5, .. } => Affine<5>, decode decode_affine_5 pack_affine_5;
+        Format::Affine { bits: 6, .. } => Affine<6>, decode decode_affine_6 pack_affine_6;
+        Format::Affine { bits: 8, .. } => Affine8, decode decode_affine_8 pack_affine_8;
+        Format::Mxfp4 => Mxfp4, decode decode_mxfp4 pack_mxfp4;
+        Format::Nvfp4 => Nvfp4, decode decode_nvfp4 pack_nvfp4;
+    }
+    few rows {
+        Format::Mxfp8 => Float8<true>, decode_mxfp8;
+        Format::Fp8Block { .. } => Float8<false>, decode_fp8_block;
+    }
 }
 
 fn kind<F: Blocks>() -> Kind {

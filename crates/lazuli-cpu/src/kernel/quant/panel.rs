@@ -5,8 +5,7 @@
 //! scales of 32 weights and 8 mins, or 16 scales of 16 weights, and 16 mins if there are any ([`numbers`]).
 //! `w = scale * code + min`.
 
-use super::blocks::{Blocks, OCTET, Octet, Remainder, SidePlanes, Sides};
-use super::float8;
+use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder, SidePlanes, Sides};
 use crate::simd::{Dot, Level, stamp};
 
 /// The most numbers that a row has for 256 weights.
@@ -109,10 +108,11 @@ unsafe fn unpack<S: Dot, F: Blocks>(
     codes: &mut [u8; OCTET],
     numbers: &mut [f32; MOST_NUMBERS],
 ) {
-    if F::FLOAT {
+    const { assert!(!F::FLOAT, "panels hold integers") };
+    let (mut o, mut expanded) = (o, Expanded::new());
+    if F::EXPANDED {
         // SAFETY: the octet is whole.
-        unsafe { float8::unpack::<S, F>(s, o, codes, numbers) };
-        return;
+        o = unsafe { expanded.of::<S, F>(s, o) };
     }
     let bias = S::PANEL_BIAS.wrapping_sub(F::OFFSET) as i8;
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.

@@ -5,7 +5,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole octets of every plane, and every offset below lies within one.
 
-use super::blocks::{Blocks, Octet, SideLayout, coarse, fine, read_u16, read_u32, read_u64};
+use super::blocks::{Blocks, Octet, SideLayout, coarse, fine, read_u16, read_u32, read_u64, unrolled};
 use crate::simd::Dot;
 use lazuli_quant::ScaleType;
 use lazuli_quant::blocks::E2M1_DOUBLED;
@@ -155,9 +155,12 @@ impl Blocks for Nvfp4 {
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe {
+            let p = o.1.planes[0];
+            let [low, high] = unrolled!(at in [0, 8] => read_u64(p.add(at)) | 0x8080_8080_8080_8080);
             // The codes are doubled, and the scales come over 256.
-            let by = s.eight_mul(by, s.eight_splat(128.0));
-            s.wide_mul(s.wide_e4m3(o.1.planes[0]), s.wide_twice(by))
+            let unit = if has_full_byte(low) || has_full_byte(high) { f32::NAN } else { 128.0 };
+            let by = s.eight_mul(by, s.eight_splat(unit));
+            s.wide_mul(s.wide_e4m3(p), s.wide_twice(by))
         }
     }
     #[inline(always)]

@@ -2,7 +2,6 @@
 
 use super::{Activations, QuantMatmul, QuantMatmulArgs, Weights};
 use crate::simd::Level;
-use lazuli_quant::float8::e4m3_to_f32;
 use lazuli_quant::{Format, ScaleType};
 
 /// Every format that has kernels; of the affine ones, each width once.
@@ -175,24 +174,6 @@ fn quantised(x: &[f32], k: usize) -> Vec<f32> {
     x.chunks_exact(k).flat_map(|row| row.chunks(256).flat_map(octet).collect::<Vec<_>>()).collect()
 }
 
-/// What a panel makes of weights in eight-bit floats: 32 signed bytes and a scale. Codes are rounded before any scale,
-/// so that ties fall as they do there.
-fn rounded(codes: &[u8], weights: &mut [f32]) {
-    for (codes, weights) in codes.chunks_exact(32).zip(weights.chunks_exact_mut(32)) {
-        let values: Vec<f32> = codes.iter().map(|&code| e4m3_to_f32(code) / 256.0).collect();
-        let (peak, largest) = values
-            .iter()
-            .enumerate()
-            .fold((0, 0f32), |(at, most), (i, v)| if v.abs() > most { (i, v.abs()) } else { (at, most) });
-        if largest > 0.0 {
-            let unit = weights[peak] / values[peak] * (largest / 127.0);
-            for (weight, value) in weights.iter_mut().zip(values) {
-                *weight = (value * (127.0 / largest)).round_ties_even() * unit;
-            }
-        }
-    }
-}
-
 /// The product, and the sum of its terms' magnitudes, in `f64`.
 fn oracle(rows: &[f32], k: usize, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
     let (mut product, mut magnitude) = (Vec::new(), Vec::new());
@@ -206,15 +187,21 @@ fn oracle(rows: &[f32], k: usize, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
     (product, magnitude)
 }
 
+fn is_float8(format: Format) -> bool {
+    matches!(format, Format::Mxfp8 | Format::Fp8Block { .. })
+}
+
 /// Checks one shape at every level: closely against the quantised activations, loosely against the real ones.
 fn check(format: Format, planes: &[Vec<u8>], n: usize, k: usize, x: &[f32], m: usize) {
+    let matmul = QuantMatmul::new(Level::SCALAR, format, n, k).expect("the format has kernels");
+    if !matmul.takes(m) {
+        assert!(m > 4 && is_float8(format), "{format:?} should take {m} rows");
+        return;
+    }
     let planes = slices(planes);
     let mut rows = vec![0f32; n * k];
     format.decode(&planes, n, k, &mut rows).expect("the planes fit the shape");
     let (real, _) = oracle(&rows, k, x);
-    if m > 4 && matches!(format, Format::Mxfp8 | Format::Fp8Block { .. }) {
-        rounded(planes[0], &mut rows);
-    }
     let (want, magnitude) = oracle(&rows, k, &quantised(x, k));
     // Rounding in `f32`; formats with mins cancel large terms, which `magnitude` does not show.
     let factor = if format == Format::Q8_0 { 1.0 } else { 8.0 };
@@ -279,7 +266,7 @@ fn factors_of_any_power_of_two_agree_with_f64() {
         for rows in [1, 7, 128] {
             let format = Format::Fp8Block { rows, cols };
             let planes = random_planes(format, 37, 1120, 8);
-            for m in [1, 5] {
+            for m in [1, 3] {
                 check(format, &planes, 37, 1120, &noise(m * 1120, 9), m);
             }
         }
@@ -295,7 +282,7 @@ fn rows_of_a_stacked_tensor_are_products_of_their_own() {
         }
         let planes = random_planes(format, 3 * n, k, 31);
         let planes = slices(&planes);
-        for m in [1, 6] {
+        for m in [1, if is_float8(format) { 3 } else { 6 }] {
             let x = noise(m * k, 32);
             let whole = product(Level::detect(), format, &planes, 3 * n, k, &x, m);
             let matmul = QuantMatmul::new(Level::detect(), format, n, k).expect("the format has kernels");
@@ -346,6 +333,9 @@ fn scales_that_are_nan_show_in_their_rows_and_nowhere_else() {
         planes[1][2 * row..][..nan.len()].copy_from_slice(&nan);
         for level in Level::supported() {
             for m in [1, 5] {
+                if m > 4 && is_float8(format) {
+                    continue;
+                }
                 let y = product(level, format, &slices(&planes), n, k, &noise(m * k, 42), m);
                 assert!(
                     y.iter().enumerate().all(|(i, y)| y.is_nan() == (i % n == 2)),
@@ -363,7 +353,7 @@ fn float8_codes_that_are_nan_show_in_their_rows_and_nowhere_else() {
         let mut planes = random_planes(format, n, k, 43);
         planes[0][k + 50] = 0xff;
         for level in Level::supported() {
-            for m in [1, 5] {
+            for m in [1, 3] {
                 let y = product(level, format, &slices(&planes), n, k, &noise(m * k, 44), m);
                 assert!(
                     y.iter().enumerate().all(|(i, y)| y.is_nan() == (i % n == 1)),
@@ -405,7 +395,7 @@ fn extreme_codes_do_not_saturate() {
                 }
             } else {
                 // The largest e4m3 number, where all ones would be NaN.
-                let float8 = matches!(format, Format::Mxfp8 | Format::Fp8Block { .. });
+                let float8 = is_float8(format);
                 planes[0].fill(if float8 && fill & 0x7f == 0x7f { fill - 1 } else { fill });
             }
             for sign in [1.0, -1.0] {

@@ -320,16 +320,19 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     unsafe fn wide_e4m3(self, p: *const u8) -> Self::Wide {
         unsafe {
-            let x = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
-            let magnitude = _mm256_and_si256(x, _mm256_set1_epi16(0x7f));
-            // Only NaN's magnitude has a successor with the next bit set, which makes a NaN of the result.
-            let next = _mm256_add_epi16(magnitude, _mm256_set1_epi16(1));
-            let nan = _mm256_and_si256(next, _mm256_set1_epi16(0x80));
-            let bits = _mm256_slli_epi16::<7>(_mm256_or_si256(magnitude, nan));
-            let sign = _mm256_and_si256(_mm256_slli_epi16::<8>(x), _mm256_set1_epi16(i16::MIN));
-            let half = _mm256_or_si256(bits, sign);
+            // Sign and magnitude move to their places at once; the sign's copy between them goes.
+            let x = _mm256_slli_epi16::<7>(_mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast())));
+            let half = _mm256_and_si256(x, _mm256_set1_epi16(0xbfff_u16 as i16));
             let high = _mm256_extracti128_si256::<1>(half);
             [_mm256_cvtph_ps(_mm256_castsi256_si128(half)), _mm256_cvtph_ps(high)]
+        }
+    }
+    #[inline(always)]
+    fn has_e4m3_nan(self, x: Self::Bytes) -> bool {
+        unsafe {
+            let nan = _mm256_set1_epi8(0x7f);
+            let [a, b] = [_mm256_cmpeq_epi8(and(x[0], 0x7f), nan), _mm256_cmpeq_epi8(and(x[1], 0x7f), nan)];
+            _mm256_movemask_epi8(_mm256_or_si256(a, b)) != 0
         }
     }
     #[inline(always)]
@@ -471,6 +474,20 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
             let pick =
                 _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7));
             _mm256_permutevar8x32_ps(x, pick)
+        }
+    }
+    #[inline(always)]
+    unsafe fn eight_tops<const STEP: usize>(self, p: *const u8) -> __m256 {
+        unsafe {
+            let low = _mm256_loadu_si256(p.cast());
+            let words = if STEP == 1 {
+                low
+            } else {
+                let (low, high) = (_mm256_castsi256_ps(low), _mm256_loadu_ps(p.add(32).cast()));
+                let odd = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(low, high));
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(odd)
+            };
+            _mm256_cvtepi32_ps(_mm256_srli_epi32::<28>(words))
         }
     }
     #[inline(always)]

@@ -3,8 +3,8 @@
 // SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
-use super::Dot;
 use super::bits::BitTables;
+use super::{Dot, Fours};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
 
@@ -190,6 +190,23 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn expand_fours<const WIDE: bool>(
+        self,
+        table: &Fours,
+        indices: *const u8,
+        high: u64,
+        to: *mut u8,
+    ) {
+        unsafe {
+            // A level does not tell these instructions apart: processors have had the others without them.
+            if std::arch::is_x86_feature_detected!("avx512vbmi") {
+                table.permuted::<WIDE>(indices, high, to);
+            } else {
+                table.each(indices, high, to);
+            }
+        }
+    }
+    #[inline(always)]
     fn words(self, x: [u64; 8]) -> __m512i {
         unsafe {
             let [a, b, c, d] = [x[0] as i64, x[1] as i64, x[2] as i64, x[3] as i64];
@@ -283,14 +300,16 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     unsafe fn wide_e4m3(self, p: *const u8) -> __m512 {
         unsafe {
-            let x = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
-            let magnitude = _mm256_and_si256(x, _mm256_set1_epi16(0x7f));
-            // Only NaN's magnitude has a successor with the next bit set, which makes a NaN of the result.
-            let next = _mm256_add_epi16(magnitude, _mm256_set1_epi16(1));
-            let nan = _mm256_and_si256(next, _mm256_set1_epi16(0x80));
-            let bits = _mm256_slli_epi16::<7>(_mm256_or_si256(magnitude, nan));
-            let sign = _mm256_and_si256(_mm256_slli_epi16::<8>(x), _mm256_set1_epi16(i16::MIN));
-            _mm512_cvtph_ps(_mm256_or_si256(bits, sign))
+            // Sign and magnitude move to their places at once; the sign's copy between them goes.
+            let x = _mm256_slli_epi16::<7>(_mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast())));
+            _mm512_cvtph_ps(_mm256_and_si256(x, _mm256_set1_epi16(0xbfff_u16 as i16)))
+        }
+    }
+    #[inline(always)]
+    fn has_e4m3_nan(self, x: __m512i) -> bool {
+        unsafe {
+            let nan = _mm512_set1_epi8(0x7f);
+            _mm512_testn_epi8_mask(_mm512_xor_si512(x, nan), nan) != 0
         }
     }
     #[inline(always)]
@@ -412,6 +431,16 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             let pick =
                 _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7));
             _mm256_permutevar8x32_ps(x, pick)
+        }
+    }
+    #[inline(always)]
+    unsafe fn eight_tops<const STEP: usize>(self, p: *const u8) -> __m256 {
+        unsafe {
+            if STEP == 1 {
+                return _mm256_cvtepi32_ps(_mm256_srli_epi32::<28>(_mm256_loadu_si256(p.cast())));
+            }
+            let tops = _mm512_srli_epi64::<60>(_mm512_loadu_si512(p.cast()));
+            _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(tops))
         }
     }
     #[inline(always)]

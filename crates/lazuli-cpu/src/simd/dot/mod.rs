@@ -1,6 +1,7 @@
 //! [`Dot`]: the integer side of a vector level, for dot products of 8-bit codes.
 
 mod scalar;
+mod vectors;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -15,6 +16,7 @@ mod neon;
 mod tests;
 
 use super::float::Simd;
+pub use vectors::Fours;
 
 /// Integer dot products of quantised codes, and the shuffling that brings packed codes into order.
 ///
@@ -82,6 +84,21 @@ pub trait Dot: Simd {
     /// `3 (x p mod 256) / 256` for each byte, where `p` is the number of `powers` for it and its neighbour: the leading
     /// digit to base 3 of `x p / 256`.
     fn trits(self, x: Self::Bytes, powers: &[u16; 32]) -> Self::Bytes;
+    /// Writes the vectors of 64 indices; bit `i` of `high` is the ninth of index `i`, and none is set unless `WIDE`.
+    ///
+    /// # Safety
+    /// `indices` must be valid for reading 64 bytes, `to` for writing 256.
+    #[inline(always)]
+    unsafe fn expand_fours<const WIDE: bool>(
+        self,
+        table: &Fours,
+        indices: *const u8,
+        high: u64,
+        to: *mut u8,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { table.each(indices, high, to) }
+    }
     /// The bytes of eight numbers, each in little-endian order.
     fn words(self, x: [u64; 8]) -> Self::Bytes;
     /// `-x` in byte `i` where bit `i` of `bits` is set.
@@ -122,11 +139,14 @@ pub trait Dot: Simd {
     /// # Safety
     /// `p` must be valid for reading them.
     unsafe fn wide_i8(self, p: *const u8) -> Self::Wide;
-    /// 16 floats of 8 bits in the e4m3 format, each divided by 256; NaN stays NaN.
+    /// 16 floats of 8 bits in the e4m3 format, each divided by 256; what stands for NaN becomes 480 / 256, which
+    /// [`Dot::has_e4m3_nan`] is to tell.
     ///
     /// # Safety
     /// `p` must be valid for reading 16 bytes.
     unsafe fn wide_e4m3(self, p: *const u8) -> Self::Wide;
+    /// Whether one of 64 bytes is an e4m3 NaN.
+    fn has_e4m3_nan(self, x: Self::Bytes) -> bool;
     /// 16 signed bytes, the first in the low bits of `x[0]`.
     fn wide_bytes(self, x: [u64; 2]) -> Self::Wide;
     /// Each of 8 values for two neighbours.
@@ -200,6 +220,11 @@ pub trait Dot: Simd {
     fn eight_low(self, low: u64, high: u64) -> Self::Eight;
     /// Lane `i / N` in lane `i`; `N` is 2 or 4.
     fn eight_repeat<const N: usize>(self, x: Self::Eight) -> Self::Eight;
+    /// The top 4 bits of 8 little-endian numbers of `32 * STEP` bits each; `STEP` is 1 or 2.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `32 * STEP` bytes.
+    unsafe fn eight_tops<const STEP: usize>(self, p: *const u8) -> Self::Eight;
     /// `2^(x - 128)` for 8 unsigned bytes, the first in the low bits: half the value of an e8m0 scale.
     fn eight_half_e8m0(self, x: u64) -> Self::Eight;
     /// 8 unsigned bytes, the first in the low bits.

@@ -122,14 +122,11 @@ fn floats(x: int8x16_t) -> [float32x4_t; 4] {
 
 /// 8 bytes of e4m3 as half precision, over 256.
 #[inline(always)]
-fn halves(x: uint16x8_t) -> [u64; 2] {
+fn halves(x: int16x8_t) -> [u64; 2] {
     unsafe {
-        let magnitude = vandq_u16(x, vdupq_n_u16(0x7f));
-        // Only NaN's magnitude has a successor with the next bit set, which makes a NaN of the result.
-        let nan = vandq_u16(vaddq_u16(magnitude, vdupq_n_u16(1)), vdupq_n_u16(0x80));
-        let bits = vshlq_n_u16::<7>(vorrq_u16(magnitude, nan));
-        let sign = vandq_u16(vshlq_n_u16::<8>(x), vdupq_n_u16(0x8000));
-        let half = vreinterpretq_u64_u16(vorrq_u16(bits, sign));
+        // Sign and magnitude move to their places at once; the sign's copy between them goes.
+        let bits = vandq_u16(vreinterpretq_u16_s16(vshlq_n_s16::<7>(x)), vdupq_n_u16(0xbfff));
+        let half = vreinterpretq_u64_u16(bits);
         [vgetq_lane_u64::<0>(half), vgetq_lane_u64::<1>(half)]
     }
 }
@@ -321,9 +318,18 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     #[inline(always)]
     unsafe fn wide_e4m3(self, p: *const u8) -> Self::Wide {
         unsafe {
-            let x = vld1q_u8(p);
-            let (low, high) = (halves(vmovl_u8(vget_low_u8(x))), halves(vmovl_high_u8(x)));
+            let x = vld1q_s8(p.cast());
+            let (low, high) = (halves(vmovl_s8(vget_low_s8(x))), halves(vmovl_high_s8(x)));
             [from_f16(low[0]), from_f16(low[1]), from_f16(high[0]), from_f16(high[1])]
+        }
+    }
+    #[inline(always)]
+    fn has_e4m3_nan(self, x: Self::Bytes) -> bool {
+        unsafe {
+            let nan = vdupq_n_u8(0x7f);
+            let is_nan = |x| vceqq_u8(vandq_u8(x, nan), nan);
+            let (a, b) = (vorrq_u8(is_nan(x[0]), is_nan(x[1])), vorrq_u8(is_nan(x[2]), is_nan(x[3])));
+            vmaxvq_u8(vorrq_u8(a, b)) != 0
         }
     }
     #[inline(always)]
@@ -465,6 +471,18 @@ impl<const DOT: bool> Dot for Neon<DOT> {
             } else {
                 [vdupq_laneq_f32::<0>(x[0]), vdupq_laneq_f32::<1>(x[0])]
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn eight_tops<const STEP: usize>(self, p: *const u8) -> Self::Eight {
+        unsafe {
+            let load = |at: usize| vreinterpretq_u32_u8(vld1q_u8(p.add(16 * at)));
+            let words = if STEP == 1 {
+                [load(0), load(1)]
+            } else {
+                [vuzp2q_u32(load(0), load(1)), vuzp2q_u32(load(2), load(3))]
+            };
+            words.map(|x| vcvtq_f32_u32(vshrq_n_u32::<28>(x)))
         }
     }
     #[inline(always)]

@@ -162,7 +162,16 @@ impl Dot for Scalar {
     unsafe fn wide_e4m3(self, p: *const u8) -> [f32; 16] {
         // SAFETY: the caller vouches for 16 bytes.
         let x = unsafe { p.cast::<[u8; 16]>().read() };
-        x.map(|code| e4m3_to_f32(code) / 256.0)
+        x.map(|code| {
+            let value = e4m3_to_f32(code);
+            // NaN carries on where the numbers end.
+            let value = if value.is_nan() { 480f32.copysign(value) } else { value };
+            value / 256.0
+        })
+    }
+    #[inline]
+    fn has_e4m3_nan(self, x: [u8; 64]) -> bool {
+        x.iter().any(|code| code & 0x7f == 0x7f)
     }
     #[inline]
     fn wide_bytes(self, x: [u64; 2]) -> [f32; 16] {
@@ -257,6 +266,11 @@ impl Dot for Scalar {
     #[inline]
     fn eight_repeat<const N: usize>(self, x: [f32; 8]) -> [f32; 8] {
         from_fn(|i| x[i / N])
+    }
+    #[inline]
+    unsafe fn eight_tops<const STEP: usize>(self, p: *const u8) -> [f32; 8] {
+        // SAFETY: the caller vouches for the bytes.
+        from_fn(|i| f32::from(unsafe { p.add(4 * STEP * (i + 1) - 1).read() } >> 4))
     }
     #[inline]
     fn eight_half_e8m0(self, x: u64) -> [f32; 8] {

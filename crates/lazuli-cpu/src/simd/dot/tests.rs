@@ -67,7 +67,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 };
                 s.store_wide(to.cast(), s.add_wide(s.wide_zero(), acc, 0.5));
             }
-            26..40 => decoding(s, op - 26, (w, v, bits), p, to),
+            26..40 => decoding(s, op - 26, (w, bits), p, to),
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
@@ -80,13 +80,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
 
 /// Operations that only bring codes and scales into order.
 #[inline(always)]
-unsafe fn decoding<S: Dot>(
-    s: S,
-    op: usize,
-    (w, v, bits): (S::Bytes, S::Bytes, u64),
-    p: *const u8,
-    to: *mut u8,
-) {
+unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *const u8, to: *mut u8) {
     let powers = std::array::from_fn(|i| [1, 3, 9, 27, 81][i % 5]);
     let table = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
     // SAFETY: as for the caller; a row of 256 codes of 3 bits is 96 bytes, and wider ones come from a copy.
@@ -109,10 +103,9 @@ unsafe fn decoding<S: Dot>(
             8 => s.store_bytes(to, s.negate_where(bits, s.words([bits, 1, 2, 3, 4, bits, 6, 7]))),
             9 => s.store_wide(to.cast(), s.wide_mul(s.wide_i8(p), s.wide_twice(eight))),
             10 => {
-                // The payload of a NaN is no one's business.
-                let mut values = [0f32; 16];
-                s.store_wide(values.as_mut_ptr(), s.wide_e4m3(p));
-                to.cast::<[f32; 16]>().write_unaligned(values.map(|x| if x.is_nan() { f32::NAN } else { x }));
+                s.store_wide(to.cast(), s.wide_e4m3(p));
+                to.add(64).write(u8::from(s.has_e4m3_nan(w)));
+                to.add(65).write(u8::from(s.has_e4m3_nan(s.shr_mask::<1, 1>(w, 0x3f))));
             }
             11 => {
                 let x = [s.wide_i8(p), s.wide_bytes([bits, !bits])];
@@ -127,7 +120,9 @@ unsafe fn decoding<S: Dot>(
             }
             _ => {
                 s.store_eight(to.cast(), s.eight_half_e8m0(bits));
-                s.store_bytes(to.add(64), s.or_bytes(w, v));
+                s.store_eight(to.add(32).cast(), s.eight_tops::<1>(p));
+                s.store_eight(to.add(64).cast(), s.eight_tops::<2>(p));
+                s.store_eight(to.add(96).cast(), s.eight_splat(s.wide_sum(s.wide_i8(p))));
             }
         }
     }
