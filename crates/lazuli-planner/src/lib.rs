@@ -10,7 +10,7 @@ mod csv;
 mod error;
 mod kv;
 pub mod machine;
-mod memory;
+pub mod memory;
 mod plan;
 mod quantity;
 pub mod shape;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use lazuli::engine::reasoning::Part;
 use lazuli::engine::{Engine, EngineOptions, Event, FinishReason, Request, RequestStats, Stream};
 use lazuli::io::{ChatTemplate, Message, Position, StreamDecoder, Tokenizer};
-use lazuli::models::Spec;
 use lazuli::{ChatPrompt, Model};
 use serde_json::{Value, json};
 
 use super::generation::{Generation, Limits, Think};
-use super::options::{self, Precision};
+use super::options::Precision;
+use super::room;
 use super::ui;
 use super::usage::MemoryUse;
 use super::{Context, Failure};
@@ -55,10 +55,11 @@ impl Talker {
                 tokenizer.join().map_err(|_| Failure::error("building the tokenizer panicked"))?;
             Ok::<_, Failure>((network?, tokenizer?, template?))
         })?;
-        let context = context(cx, network.spec(), limits);
         let workers = limits.threads.workers(Precision::Fast)?;
+        let runtime = workers.runtime();
+        let context = room::context(cx, &*network, &runtime, limits)?;
         let options = EngineOptions { context, max_sequences: 1, ..EngineOptions::default() };
-        let engine = Engine::start(network, workers.runtime(), options)?;
+        let engine = Engine::start(network, runtime, options)?;
         Ok(Self { engine, tokenizer, template, label: found.label, threads: workers.count() })
     }
 
@@ -160,17 +161,6 @@ fn next(stream: &mut Stream, stopped: &dyn Fn() -> bool) -> Event {
             stream.cancel();
             asked = true;
         }
-    }
-}
-
-/// The context asked for, or a comfortable one within what the model was made for.
-fn context(cx: &Context, spec: &Spec, limits: &Limits) -> usize {
-    match limits.context {
-        Some(asked) => {
-            options::note_long_context(cx, spec, asked as usize);
-            asked as usize
-        }
-        None => EngineOptions::default().context.min(spec.context),
     }
 }
 

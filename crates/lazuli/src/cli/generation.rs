@@ -3,6 +3,7 @@
 use lazuli::engine::SamplingParams;
 
 use super::options::Threads;
+use super::room::ContextSize;
 
 /// What `run` and `chat` take alike.
 #[derive(clap::Args, Debug, Clone)]
@@ -63,9 +64,13 @@ pub struct Limits {
     /// End the answer after so many tokens [default: what the context has room for]
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_tokens: Option<u64>,
-    /// Tokens of context: prompt and answers together [default: 4096, or what the model was made for]
-    #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub context: Option<u64>,
+    /// Tokens of context: prompt and answers together; `auto`: all that fit into memory [default: 4096, or what the
+    /// model was made for]
+    #[arg(long, short = 'c', value_name = "N")]
+    pub context: Option<ContextSize>,
+    /// Start even if the model does not fit into this machine's memory
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub threads: Threads,
 }

@@ -25,6 +25,7 @@ mod plan;
 mod pull;
 mod quantize;
 mod rm;
+mod room;
 mod run;
 pub mod ui;
 mod usage;

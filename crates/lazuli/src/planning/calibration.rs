@@ -35,9 +35,9 @@ pub struct Calibration {
 const WAVES: f64 = 10.0;
 
 impl Calibration {
-    /// Bytes a second that all workers together read.
+    /// Bytes a second that all workers together read, by the better of two measurements.
     pub fn bandwidth(&self) -> f64 {
-        self.read.iter().copied().fold(0.0, f64::max)
+        self.read.iter().copied().fold(self.stream, f64::max)
     }
 
     /// For the planner.

@@ -75,3 +75,22 @@ pub fn allocation(model: &dyn CausalLm, runtime: &Runtime, kv: DType, context: u
     }
     Ok(found)
 }
+
+/// The most tokens of context, at most what the model was made for, with which one sequence takes no more than `budget`
+/// bytes; 0 if none does.
+///
+/// # Errors
+/// As [`allocation`].
+pub fn longest_context(model: &dyn CausalLm, runtime: &Runtime, kv: DType, budget: u64) -> Result<usize> {
+    let spec = model.spec();
+    let most = spec.context.max(1);
+    // Everything but the pool takes the most with the longest context.
+    let needs = allocation(model, runtime, kv, most)?;
+    let total = needs.total(spec.vocabulary);
+    if total <= budget {
+        return Ok(most);
+    }
+    let page = spec.kv_spec(kv, 1, PAGE_SIZE).bytes().max(1) as u64;
+    let pages = budget.saturating_sub(total - needs.kv) / page;
+    Ok((pages as usize).saturating_mul(PAGE_SIZE).min(most))
+}

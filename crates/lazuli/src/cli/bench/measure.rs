@@ -3,6 +3,7 @@
 use crate::cli::{Failure, Interrupt};
 use indicatif::ProgressBar;
 use lazuli::nn::Logits;
+use lazuli::planner::Estimate;
 use lazuli::{DecodeTraffic, PREFILL_CHUNK, Session};
 use serde::Serialize;
 use std::time::Instant;
@@ -29,6 +30,8 @@ impl Spread {
 pub struct Prefill {
     pub tokens: usize,
     pub tok_s: Spread,
+    /// What the planner says, where this machine was calibrated.
+    pub predicted_tok_s: Option<Estimate>,
 }
 
 /// How fast tokens are generated.
@@ -43,6 +46,8 @@ pub struct Decode {
     pub gb_s: f64,
     /// The same as a share of the measured bandwidth.
     pub bandwidth_share: f64,
+    /// What the planner says, where this machine was calibrated.
+    pub predicted_tok_s: Option<Estimate>,
 }
 
 impl Decode {
@@ -58,6 +63,7 @@ impl Decode {
             bytes_per_token,
             gb_s: bytes_per_second / 1e9,
             bandwidth_share: bytes_per_second / bandwidth,
+            predicted_tok_s: None,
         }
     }
 }
@@ -99,7 +105,7 @@ impl Bench {
             speeds.push(tokens as f64 / start.elapsed().as_secs_f64());
             self.bar.inc(1);
         }
-        Ok(Prefill { tokens, tok_s: Spread::of(speeds) })
+        Ok(Prefill { tokens, tok_s: Spread::of(speeds), predicted_tok_s: None })
     }
 
     /// Generates `tokens` tokens after `depth` others.

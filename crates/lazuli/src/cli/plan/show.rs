@@ -159,7 +159,7 @@ fn speeds(plan: &Outcome) -> Option<String> {
 }
 
 fn estimate(speed: Estimate) -> String {
-    let digits = if speed.p50 >= 100.0 { 0 } else { 1 };
+    let digits = usize::from(speed.p50 < 100.0);
     format!("{:.digits$} tok/s ({:.digits$} to {:.digits$})", speed.p50, speed.low, speed.high)
 }
 

@@ -1,0 +1,191 @@
+//! What is planned is what is allocated: for every fixture, for the shapes of an 8B model and of DeepSeek-V3, and as
+//! resident memory for a published model.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use lazuli::backends::RuntimeOptions;
+use lazuli::core::{Array, Buffer, DType, Runtime};
+use lazuli::nn::{KvPool, Logits};
+use lazuli::planner::memory::kv_bytes;
+use lazuli::planner::{KvFormat, KvLayout, ModelShape, Weights, Workload, catalogue};
+use lazuli::planning::{Subject, allocation};
+use lazuli::quant::{Format, ScaleType};
+use lazuli::{Model, Session, models};
+use lazuli_testkit::fixtures;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn runtime() -> Runtime {
+    RuntimeOptions::default().runtime().unwrap()
+}
+
+fn load(context: usize) -> Workload {
+    Workload { context, concurrency: 1, kv: KvFormat::F16, layout: KvLayout::Whole }
+}
+
+/// Every folder of the fixtures that holds a model.
+fn all_fixtures() -> Vec<PathBuf> {
+    let root = fixtures::path("");
+    let folders = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = folders.filter(|path| path.join("config.json").is_file()).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn planned_is_allocated_for_every_fixture() {
+    let folders = all_fixtures();
+    assert!(folders.len() >= 20);
+    for folder in folders {
+        for context in [100, 700] {
+            let name = folder.display();
+            let model = Model::open(&folder).unwrap();
+            let network = model.causal_lm().unwrap_or_else(|error| panic!("{name}: {error}"));
+            let planned = allocation(&*network, &runtime(), DType::F16, context).unwrap();
+            let subject = Subject::files(&model, "fixture").unwrap();
+            assert_eq!(subject.weights.bytes(&subject.shape), planned.weights, "{name}: weights");
+            assert_eq!(kv_bytes(&subject.shape, &load(context)), planned.kv, "{name}: keys and values");
+
+            let mut session = Session::new(network, runtime(), DType::F16, context).unwrap();
+            assert_eq!(session.kv().bytes() as u64, planned.kv, "{name}: the pool");
+            let chunk = context.min(512);
+            session.feed(&vec![1; chunk], Logits::Last).unwrap();
+            session.rewind(chunk - 1);
+            session.feed(&[1], Logits::Last).unwrap();
+            let stats = session.runtime().stats();
+            assert_eq!(stats.arena_bytes as u64, planned.arena, "{name}: the arena");
+            assert_eq!(stats.workspace_bytes as u64, planned.scratch, "{name}: scratch");
+            // Memory of results is given out in whole pages of the system.
+            let results = planned.results.next_multiple_of(4096);
+            assert!(stats.idle_bytes as u64 <= 2 * results, "{name}: {stats:?}");
+        }
+    }
+}
+
+/// A model of an entry's shape in 4 bits, whose tensors of a shape all share one piece of memory.
+fn hollow(entry: &str) -> (ModelShape, Box<dyn models::CausalLm>) {
+    let entry = catalogue::find(entry).unwrap();
+    let (shape, mut config) = (entry.shape().unwrap(), entry.config.clone());
+    let c = |key: &str| entry.config[key].as_u64().unwrap() as usize;
+    let (h, inner, heads, kv, v) = (
+        c("hidden_size"),
+        c("intermediate_size"),
+        c("num_attention_heads"),
+        c("num_key_value_heads"),
+        c("vocab_size"),
+    );
+    let dim = h / heads;
+    config["rms_norm_eps"] = json!(1e-5);
+    config["rope_theta"] = json!(500_000.0);
+    let mut made: Vec<([usize; 2], Array)> = Vec::new();
+    let mut matrix = |rows: usize, cols: usize| {
+        if let Some((_, array)) = made.iter().find(|(shape, _)| *shape == [rows, cols]) {
+            return array.clone();
+        }
+        let format = Format::Affine { bits: 4, group: 64, scale: ScaleType::Bf16 };
+        let planes: Vec<_> = (0..3)
+            .map(|plane| (Buffer::zeroed(format.plane_bytes(plane, rows, cols).unwrap()).unwrap(), 0))
+            .collect();
+        let array = Array::from_planes(&planes, [rows, cols], DType::Quant(format)).unwrap();
+        made.push(([rows, cols], array.clone()));
+        array
+    };
+    let norm = || Array::from_buffer(Buffer::zeroed(2 * h).unwrap(), 0, [h], DType::BF16).unwrap();
+    let mut arrays = vec![
+        ("model.embed_tokens.weight".to_owned(), matrix(v, h)),
+        ("lm_head.weight".to_owned(), matrix(v, h)),
+        ("model.norm.weight".to_owned(), norm()),
+    ];
+    for layer in 0..c("num_hidden_layers") {
+        let at = |name: &str| format!("model.layers.{layer}.{name}.weight");
+        arrays.extend([
+            (at("self_attn.q_proj"), matrix(heads * dim, h)),
+            (at("self_attn.k_proj"), matrix(kv * dim, h)),
+            (at("self_attn.v_proj"), matrix(kv * dim, h)),
+            (at("self_attn.o_proj"), matrix(h, heads * dim)),
+            (at("mlp.gate_proj"), matrix(inner, h)),
+            (at("mlp.up_proj"), matrix(inner, h)),
+            (at("mlp.down_proj"), matrix(h, inner)),
+            (at("input_layernorm"), norm()),
+            (at("post_attention_layernorm"), norm()),
+        ]);
+    }
+    (shape, models::from_arrays(&config, arrays).unwrap())
+}
+
+#[test]
+fn planned_is_allocated_for_the_shape_of_an_8b_model() {
+    let (shape, model) = hollow("llama-3.1-8b");
+    let weights = Weights::parse("q4").unwrap();
+    for context in [1, 8192, 131_072] {
+        let planned = allocation(&*model, &runtime(), DType::F16, context).unwrap();
+        assert_eq!(planned.weights, weights.bytes(&shape));
+        assert_eq!(planned.kv, kv_bytes(&shape, &load(context)));
+        assert_eq!(planned.kv, model.spec().kv_spec(DType::F16, 1, context).bytes() as u64);
+        let estimate = lazuli::planner::memory::workspace_bytes(&shape, &load(context)) as f64;
+        let exact = (planned.arena + planned.scratch + planned.results) as f64;
+        assert!((0.5..2.0).contains(&(estimate / exact)), "{context}: about {estimate}, exactly {exact}");
+    }
+    // One token is computed in truth.
+    let planned = allocation(&*model, &runtime(), DType::F16, 1).unwrap();
+    let mut session = Session::new(model, runtime(), DType::F16, 1).unwrap();
+    session.feed(&[0], Logits::Last).unwrap();
+    let stats = session.runtime().stats();
+    assert_eq!((stats.arena_bytes as u64, stats.workspace_bytes as u64), (planned.arena, planned.scratch));
+    assert_eq!(session.kv().bytes() as u64, planned.kv);
+}
+
+#[test]
+fn the_pool_of_deepseek_is_what_is_planned() {
+    // The fixture's architecture with the published sizes of its cache.
+    let entry = catalogue::find("deepseek-v3").unwrap();
+    let shape = entry.shape().unwrap();
+    let layer = lazuli::nn::LayerKv { heads: 1, key_dim: 512 + 64, value_dim: 0 };
+    for context in [1, 8192, 163_840] {
+        let spec = lazuli::nn::KvSpec::for_sequences(vec![layer; 61], DType::F16, 1, context);
+        assert_eq!(kv_bytes(&shape, &load(context)), spec.bytes() as u64);
+    }
+    let spec = lazuli::nn::KvSpec::for_sequences(vec![layer; 61], DType::F16, 1, 8192);
+    let mut allocated = 0;
+    KvPool::new(spec, |bytes| {
+        allocated = bytes as u64;
+        Buffer::zeroed(bytes)
+    })
+    .unwrap();
+    assert_eq!(allocated, kv_bytes(&shape, &load(8192)));
+}
+
+fn lazuli(arguments: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lazuli"));
+    let output = command.args(arguments).arg("--json").stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn resident_memory_stays_within_the_plan() {
+    let folder = std::env::var_os("LAZULI_TEST_MODELS").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/lazuli-test-models"));
+    let Some(folder) = folder.or_else(home).filter(|folder| folder.is_dir()) else {
+        eprintln!("skipped: there is no folder of test models");
+        return;
+    };
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let small = files.filter(|file| {
+        let gguf = file.path().extension().is_some_and(|e| e == "gguf");
+        gguf && file.metadata().is_ok_and(|data| (50_000_000..1_500_000_000).contains(&data.len()))
+    });
+    let Some(file) = small.min_by_key(|file| file.metadata().map_or(0, |data| data.len())) else {
+        eprintln!("skipped: there is no small GGUF file among the test models");
+        return;
+    };
+    let model = file.path().display().to_string();
+    let plan = lazuli(&["plan", &model, "--context", "1024", "--force"]);
+    let prompt = "The quick brown fox jumps over the lazy dog. ".repeat(60);
+    let answer = lazuli(&["run", &model, &prompt, "--raw", "-n", "16", "--context", "1024"]);
+    let planned = plan["total_bytes"].as_u64().unwrap() as f64;
+    let peak = answer["stats"]["peak_resident_bytes"].as_u64().unwrap() as f64;
+    assert!(peak <= planned * 1.03 + 30e6, "{model}: {peak} resident, {planned} planned");
+    assert!(peak >= planned * 0.5, "{model}: {peak} resident, {planned} planned");
+}
