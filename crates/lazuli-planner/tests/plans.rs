@@ -105,3 +105,22 @@ fn formats_of_keys_and_values_shrink_them() {
     assert_eq!(bytes(KvFormat::F16) / 64 * 18, bytes(KvFormat::Q4_0));
     assert_eq!(bytes(KvFormat::F32), 2 * bytes(KvFormat::Bf16));
 }
+
+#[test]
+fn a_measured_machine_is_planned_by_its_measurements() {
+    let measured = lazuli_planner::machine::Measured {
+        efficiency: 0.8,
+        kv_efficiency: 0.4,
+        launch: 1e-5,
+        operations: 1e12,
+        elements: 1e12,
+    };
+    let machine = Machine { measured: Some(measured), ..Machine::custom(Some(64_000_000_000), 40e9) };
+    assert_eq!(EngineKind::usual(&machine), EngineKind::Lazuli);
+    let outcome = planned("llama-3.1-8b", "q4", &machine, |o| o.depth = 1000).unwrap();
+    let weights = 4_517_000_000.0 - 128_256.0 * 4096.0 * 4.5 / 8.0;
+    let seconds = weights / 32e9 + 131_072_000.0 / 16e9 + 32e-5;
+    let found = outcome.decode_tok_s.unwrap().p50 * seconds;
+    assert!((found - 1.0).abs() < 0.01, "{found}");
+    assert!(outcome.prefill_tok_s.unwrap().p50 < 1e12 / (2.0 * 7.5e9));
+}

@@ -54,6 +54,8 @@ pub struct Machine {
 pub struct Measured {
     /// Share of the read bandwidth that decoding reaches.
     pub efficiency: f64,
+    /// Share of the read bandwidth at which attention reads keys and values.
+    pub kv_efficiency: f64,
     /// Seconds of a layer that are neither reading nor arithmetic.
     pub launch: f64,
     /// Operations a second of a product of matrices.

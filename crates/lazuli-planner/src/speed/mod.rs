@@ -186,10 +186,11 @@ pub fn decode(machine: &Machine, engine: EngineKind, traffic: &Traffic) -> Resul
         }
         let measured =
             machine.measured.ok_or_else(|| Error::NotCalibrated { machine: machine.name.clone() })?;
-        let memory = (traffic.weights + traffic.kv) / (bandwidth * measured.efficiency);
+        let weights = traffic.weights / (bandwidth * measured.efficiency);
+        let kv = traffic.kv / (bandwidth * measured.kv_efficiency);
         let arithmetic = traffic.unpacked / measured.elements.max(1.0);
         let launches = measured.launch * (traffic.layers + traffic.expert_layers);
-        Ok(Step::new(memory, arithmetic, 0.0, launches))
+        Ok(Step::new(weights, arithmetic, kv, launches))
     };
     let (slow, fast) = (step(machine.bandwidth.0)?, step(machine.bandwidth.1)?);
     let band = band(machine, traffic.expert_layers > 0.0);
@@ -207,7 +208,13 @@ pub fn prefill(
     tokens: usize,
 ) -> Option<(Estimate, Bound)> {
     let operations = machine.measured.map(|m| m.operations).or(machine.operations)?;
-    let reached = if matches!(machine.kind, Kind::Card | Kind::Unified) { 0.45 } else { 1.0 };
+    let reached = match machine.kind {
+        // Norms, attention and what does not fill all workers: a whole prompt against a product alone.
+        _ if machine.measured.is_some() => 0.65,
+        // What is usual of a datasheet's figure.
+        Kind::Card | Kind::Unified => 0.45,
+        Kind::Apple { .. } | Kind::Host => 1.0,
+    };
     let needed = 2.0 * model.active_parameters() as f64 * tokens as f64 + model.attention_operations(tokens);
     let arithmetic = needed / (operations * reached);
     // Each chunk of the prompt reads the weights once.
@@ -215,8 +222,12 @@ pub fn prefill(
     let memory = weights.read_bytes(model, tokens.min(512)) * chunks / machine.bandwidth.0;
     let bound = if memory > arithmetic { Bound::Bandwidth } else { Bound::Arithmetic };
     let p50 = tokens as f64 / arithmetic.max(memory);
-    let known = machine.measured.is_some() || matches!(machine.kind, Kind::Apple { .. });
-    let band = if known && model.expert_layers() == 0 { 0.2 } else { 0.5 };
+    let band = match (machine.measured, machine.kind) {
+        _ if model.expert_layers() > 0 => 0.5,
+        (Some(_), _) => 0.3,
+        (None, Kind::Apple { .. }) => 0.2,
+        (None, _) => 0.5,
+    };
     Some((Estimate { p50, low: p50 * (1.0 - band), high: p50 * (1.0 + band) }, bound))
 }
 
