@@ -17,5 +17,5 @@ mod source;
 mod spec;
 
 pub use error::{Error, Result};
-pub use registry::{CausalLm, architectures, from_arrays, load};
+pub use registry::{CausalLm, architectures, from_arrays, load, tensors};
 pub use spec::Spec;

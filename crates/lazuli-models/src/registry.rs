@@ -1,8 +1,10 @@
 //! [`load`]: from a checkpoint to the architecture that it names, and [`CausalLm`], what all of them can do.
 
-use lazuli_core::Array;
+use std::collections::HashSet;
+
+use lazuli_core::{Array, Shape};
 use lazuli_io::Checkpoint;
-use lazuli_nn::{BatchArrays, KvPool};
+use lazuli_nn::{BatchArrays, KvPool, Weights};
 use serde_json::Value;
 
 use crate::source::Source;
@@ -61,7 +63,7 @@ pub(crate) fn supported() -> String {
 /// # Errors
 /// If the architecture is unknown, a setting or tensor is missing, malformed, or not supported.
 pub fn load(checkpoint: &Checkpoint) -> Result<Box<dyn CausalLm>> {
-    load_source(Source::open(checkpoint)?)
+    load_source(&Source::open(checkpoint)?)
 }
 
 /// Makes a model of settings and arrays that come from anywhere: `config` as in a `config.json`, arrays by the
@@ -70,15 +72,34 @@ pub fn load(checkpoint: &Checkpoint) -> Result<Box<dyn CausalLm>> {
 /// # Errors
 /// As for [`load`].
 pub fn from_arrays(config: &Value, arrays: Vec<(String, Array)>) -> Result<Box<dyn CausalLm>> {
-    load_source(Source::hugging_face(config, arrays, Vec::new())?)
+    load_source(&Source::hugging_face(config, arrays, Vec::new())?)
 }
 
-fn load_source(source: Source) -> Result<Box<dyn CausalLm>> {
-    let Some((name, loader)) = LOADERS.iter().find(|(name, _)| *name == source.model_type) else {
-        return Err(Error::UnknownArchitecture { found: source.model_type, supported: supported() });
-    };
-    let model = loader(&source)?;
-    refuse_unused(name, &source)?;
+/// The tensors that a model with the settings `config` (as in a `config.json`) has in a Hugging Face checkpoint: names
+/// and shapes, in the order in which they are read.
+///
+/// # Errors
+/// If the architecture is unknown, or a setting is missing, malformed, or not supported.
+pub fn tensors(config: &Value) -> Result<Vec<(String, Shape)>> {
+    let mut source = Source::hugging_face(config, Vec::new(), Vec::new())?;
+    source.weights = Weights::listing();
+    loader(&source)?.1(&source)?;
+    let mut seen = HashSet::new();
+    Ok(source.weights.asked().into_iter().filter(|(name, _)| seen.insert(name.clone())).collect())
+}
+
+fn loader(source: &Source) -> Result<&'static (&'static str, Loader)> {
+    let found = LOADERS.iter().find(|(name, _)| *name == source.model_type);
+    found.ok_or_else(|| Error::UnknownArchitecture {
+        found: source.model_type.clone(),
+        supported: supported(),
+    })
+}
+
+fn load_source(source: &Source) -> Result<Box<dyn CausalLm>> {
+    let (name, loader) = loader(source)?;
+    let model = loader(source)?;
+    refuse_unused(name, source)?;
     Ok(model)
 }
 

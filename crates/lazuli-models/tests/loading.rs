@@ -309,3 +309,18 @@ proptest! {
         let _ = from_arrays(&config, arrays);
     }
 }
+
+#[test]
+fn what_a_model_reads_is_known_from_its_settings() {
+    for name in ["llama3", "llama-tied", "qwen2", "gemma3", "mixtral", "qwen3-moe", "deepseek-v3"] {
+        let checkpoint = Checkpoint::open(fixtures::path(name)).unwrap();
+        let mut expected: Vec<_> =
+            checkpoint.tensors().iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
+        let config = checkpoint.config().unwrap();
+        let listed = lazuli_models::tensors(config).unwrap();
+        let mut found: Vec<_> = listed.into_iter().map(|(name, shape)| (name, shape.to_vec())).collect();
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected, "{name}");
+    }
+}

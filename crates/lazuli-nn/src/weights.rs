@@ -34,6 +34,8 @@ pub struct Weights {
 struct Store {
     arrays: HashMap<String, Array>,
     unused: Mutex<BTreeSet<String>>,
+    /// Names and shapes of what was asked for, if nothing is there and anything may be asked for.
+    asked: Option<Mutex<Vec<(String, Shape)>>>,
 }
 
 impl Weights {
@@ -41,7 +43,20 @@ impl Weights {
     pub fn new(arrays: impl IntoIterator<Item = (String, Array)>) -> Self {
         let arrays: HashMap<String, Array> = arrays.into_iter().collect();
         let unused = Mutex::new(arrays.keys().cloned().collect());
-        Self { store: Arc::new(Store { arrays, unused }), prefix: String::new() }
+        Self { store: Arc::new(Store { arrays, unused, asked: None }), prefix: String::new() }
+    }
+
+    /// No arrays at all, in place of which every one that must be there is given as zeros without storage: to find out
+    /// what a model would read. Arrays that need not be there are not.
+    pub fn listing() -> Self {
+        let store = Store { arrays: HashMap::new(), unused: Mutex::default(), asked: Some(Mutex::default()) };
+        Self { store: Arc::new(store), prefix: String::new() }
+    }
+
+    /// What was asked for, in order: the names and shapes of [`Weights::listing`].
+    pub fn asked(&self) -> Vec<(String, Shape)> {
+        let asked = self.store.asked.as_ref();
+        asked.map_or_else(Vec::new, |asked| asked.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// The place below this one that `name` names.
@@ -55,6 +70,10 @@ impl Weights {
     /// [`Error::MissingTensor`] if there is none, [`Error::TensorShape`] if it has another shape.
     pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Array> {
         let expected = shape.into();
+        if let Some(asked) = &self.store.asked {
+            asked.lock().unwrap_or_else(PoisonError::into_inner).push((self.full(name), expected.clone()));
+            return Ok(Array::from_slice(&[0.0f32], [1]).broadcast_to(expected));
+        }
         self.optional(name, expected.clone())?
             .ok_or_else(|| Error::MissingTensor { name: self.full(name), expected })
     }
@@ -82,6 +101,10 @@ impl Weights {
         let shape = shape.into();
         let member = |index: usize| self.at(index).get(name, shape.clone());
         let members = (0..count).map(member).collect::<Result<Vec<_>>>()?;
+        if self.store.asked.is_some() {
+            let whole: Shape = std::iter::once(count).chain(shape.iter().copied()).collect();
+            return Ok(Array::from_slice(&[0.0f32], [1]).broadcast_to(whole));
+        }
         Ok(Array::stack(&members)?)
     }
 
@@ -115,6 +138,16 @@ impl Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_can_be_listed() {
+        let weights = Weights::listing();
+        assert_eq!(weights.at("a").get("w", [2, 3]).unwrap().shape()[..], [2, 3]);
+        assert_eq!(weights.stacked(2, "x", [4]).unwrap().shape()[..], [2, 4]);
+        assert!(weights.optional("y", [1]).unwrap().is_none() && !weights.contains("a.w"));
+        let names: Vec<_> = weights.asked().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a.w", "0.x", "1.x"]);
+    }
 
     #[test]
     fn numbered_arrays_make_a_stack() {

@@ -35,6 +35,7 @@ mod prompt;
 pub mod quantize;
 mod session;
 pub mod store;
+pub mod synth;
 mod thinking;
 mod traffic;
 

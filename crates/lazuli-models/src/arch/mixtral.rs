@@ -42,8 +42,8 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
     };
     let sizes = [sparse.experts, sparse.inner, c.hidden];
     let moe = |w: &Weights, _| {
-        let own = w.at("block_sparse_moe");
-        let w = if own.contains("gate.weight") { own } else { w.at("mlp") };
+        let renamed = w.at("mlp");
+        let w = if renamed.contains("gate.weight") { renamed } else { w.at("block_sparse_moe") };
         let experts = Experts::load(&w, sizes, (ExpertNames::NUMBERED, Bias::Without), act)?;
         Ok(Moe::new(Router::load(&w.at("gate"), router.clone())?, experts, None).into())
     };

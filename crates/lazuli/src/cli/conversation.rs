@@ -12,7 +12,7 @@ use super::generation::{Generation, Limits, Think};
 use super::options::Precision;
 use super::room;
 use super::ui;
-use super::usage::MemoryUse;
+use super::usage::{self, MemoryUse};
 use super::{Context, Failure};
 
 /// How long the terminal may wait before it looks at Ctrl-C.
@@ -190,6 +190,7 @@ pub fn stats_json(stats: &RequestStats, start: Instant, threads: usize) -> Value
         "gb_s": bandwidth(stats),
         "peak_resident_bytes": memory.peak_resident,
         "private_bytes": memory.private,
+        "disk_read_bytes": usage::disk_read(),
         "threads": threads,
     })
 }
@@ -207,7 +208,8 @@ pub fn stats_text(stats: &RequestStats, threads: usize) -> String {
          generation  {} tokens, {:.1} tok/s on {threads} threads\n\
          first token {}\n\
          memory read {} per token, {:.1} GB/s\n\
-         memory held {} at most, of which {} private (the rest is the mapped model)",
+         memory held {} at most, of which {} private (the rest is the mapped model)\n\
+         from disk   {}",
         stats.prompt_tokens - stats.cached_tokens,
         stats.prefill_rate(),
         stats.generated_tokens,
@@ -217,6 +219,7 @@ pub fn stats_text(stats: &RequestStats, threads: usize) -> String {
         bandwidth(stats),
         size(memory.peak_resident),
         size(memory.private),
+        size(usage::disk_read()),
     )
 }
 

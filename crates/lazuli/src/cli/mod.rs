@@ -27,6 +27,7 @@ mod quantize;
 mod rm;
 mod room;
 mod run;
+mod synth;
 pub mod ui;
 mod usage;
 mod verify;
@@ -91,6 +92,7 @@ enum Command {
     Perplexity(perplexity::Args),
     Verify(verify::Args),
     Logits(logits::Args),
+    Synth(synth::Args),
 }
 
 fn dispatch(command: Command, cx: &Context) -> Result<(), Failure> {
@@ -108,6 +110,7 @@ fn dispatch(command: Command, cx: &Context) -> Result<(), Failure> {
         Command::Perplexity(args) => perplexity::run(&args, cx),
         Command::Verify(args) => verify::run(&args, cx),
         Command::Logits(args) => logits::run(&args, cx),
+        Command::Synth(args) => synth::run(&args, cx),
     }
 }
 

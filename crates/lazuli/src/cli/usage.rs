@@ -16,6 +16,20 @@ impl MemoryUse {
     }
 }
 
+/// Bytes that this process made the system read from disks, pages of mapped files among them; `None` where the system
+/// does not tell.
+#[cfg(target_os = "linux")]
+pub fn disk_read() -> Option<u64> {
+    let io = std::fs::read_to_string("/proc/self/io").ok()?;
+    io.lines().find_map(|line| line.strip_prefix("read_bytes:"))?.trim().parse().ok()
+}
+
+/// As on Linux.
+#[cfg(not(target_os = "linux"))]
+pub fn disk_read() -> Option<u64> {
+    None
+}
+
 /// A field of `/proc/self/status` in bytes; the file has kilobytes.
 #[cfg(target_os = "linux")]
 fn status(field: &str) -> Option<u64> {
@@ -51,6 +65,13 @@ fn private() -> Option<u64> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_system_counts_what_comes_from_disk() {
+        let before = disk_read();
+        // What was read stays in the system's own cache, so that nothing more may come.
+        assert!(before.is_some() && disk_read() >= before);
+    }
 
     #[test]
     fn the_system_knows_what_a_process_holds() {

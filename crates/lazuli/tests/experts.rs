@@ -1,0 +1,113 @@
+//! Experts at sizes that memory notices: of a model with many, a step touches those that its token uses.
+#![cfg(target_os = "linux")]
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use lazuli::backends::{Precision, RuntimeOptions};
+use lazuli::core::DType;
+use lazuli::nn::Logits;
+use lazuli::synth::{Synth, SynthFormat};
+use lazuli::{DecodeTraffic, Model, Session};
+use serde_json::json;
+
+/// Bytes of the mapped files below `folder` that this process has in its page table.
+fn resident(folder: &Path) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").expect("Linux has it");
+    let (mut inside, mut sum) = (false, 0);
+    for line in maps.lines() {
+        let field = line.split_whitespace().next().unwrap_or_default();
+        if !field.ends_with(':') {
+            inside = line.contains(&format!("{}/", folder.display()));
+        } else if inside && field == "Rss:" {
+            let kilobytes: u64 = line[4..].trim().trim_end_matches(" kB").parse().expect("a number");
+            sum += kilobytes * 1024;
+        }
+    }
+    sum
+}
+
+fn session(folder: &Path, context: usize) -> Session {
+    let model = Model::open(folder).expect("it was just written").causal_lm().expect("a known architecture");
+    let runtime = RuntimeOptions { threads: NonZeroUsize::new(2), precision: Precision::Fast, simd: None };
+    Session::new(model, runtime.runtime().expect("this machine has it"), DType::F16, context).expect("small")
+}
+
+/// What one token reads: all weights but the experts that it does not use.
+fn check(folder: &Path, experts: f64, slack: f64) {
+    let mut session = session(folder, 64);
+    let spec = session.model().spec().clone();
+    assert!(resident(folder) < 1 << 20, "opening reads headers alone");
+    let logits = session.feed(&[7], Logits::Last).expect("it runs");
+    assert!(logits.as_slice::<f32>().expect("logits").iter().all(|x| x.is_finite()));
+    let touched = resident(folder) as f64;
+    let wanted = spec.decode_bytes as f64;
+    assert!(wanted < experts * spec.weight_bytes as f64, "{wanted} of {}", spec.weight_bytes);
+    // The system maps neighbours of a page that it reads, which counts where experts are small.
+    assert!((0.9..slack).contains(&(touched / wanted)), "{touched} bytes touched, {wanted} wanted");
+    let traffic = DecodeTraffic::of(&session.decode_plan().expect("it ran")).weights as f64;
+    assert!((traffic / wanted - 1.0).abs() < 0.05, "{traffic} bytes by the plan, {wanted} by the shapes");
+}
+
+#[test]
+fn a_step_touches_the_chosen_experts_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = json!({
+        "model_type": "qwen3_moe", "hidden_size": 512, "intermediate_size": 512, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 512,
+        "max_position_embeddings": 256, "moe_intermediate_size": 512, "num_experts": 48,
+        "num_experts_per_tok": 2, "norm_topk_prob": true, "rope_theta": 10000.0, "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": false,
+    });
+    let settings = dir.path().join("settings.json");
+    std::fs::write(&settings, config.to_string()).expect("room");
+    for (name, format) in [("bf16", SynthFormat::Bf16), ("q8", SynthFormat::Q8)] {
+        let folder = dir.path().join(name);
+        let synth = Synth::new(&settings.display().to_string(), format, None).expect("a known architecture");
+        synth.write(&folder, &mut |_| true).expect("room");
+        assert!(matches!(synth.write(&folder, &mut |_| true), Err(lazuli::synth::SynthError::Exists { .. })));
+        check(&folder, 0.2, 4.0);
+    }
+}
+
+#[test]
+fn what_is_written_by_half_is_removed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("model");
+    let synth = Synth::new("llama-3.2-1b", SynthFormat::Q4, Some(1)).expect("a known model");
+    let mut calls = 0;
+    let stopped = synth.write(&out, &mut |_| {
+        calls += 1;
+        calls < 3
+    });
+    assert!(matches!(stopped, Err(lazuli::synth::SynthError::Interrupted)));
+    assert_eq!(std::fs::read_dir(dir.path()).expect("it is there").count(), 0);
+    assert!(Synth::new("llama-3.2-1b", SynthFormat::Q4, Some(0)).is_err());
+}
+
+#[test]
+#[ignore = "needs 10 GB of disk and some minutes"]
+fn four_layers_of_r1_at_their_true_size() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("r1");
+    let synth = Synth::new("deepseek-r1", SynthFormat::Q4, Some(4)).expect("a known model");
+    synth.write(&folder, &mut |_| true).expect("10 GB of disk");
+    let model = Model::open(&folder).expect("it was just written").causal_lm().expect("known");
+    assert_eq!(model.spec().kv_bytes_per_token(DType::F16), 4 * 1152);
+    drop(model);
+    check(&folder, 0.5, 1.25);
+}
+
+#[test]
+#[ignore = "needs 5 GB of disk and of memory, and a minute"]
+fn eight_billion_parameters_in_four_bits_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("8b");
+    let synth = Synth::new("llama-3.1-8b", SynthFormat::Q4, None).expect("a known model");
+    synth.write(&folder, &mut |_| true).expect("5 GB of disk");
+    let mut session = session(&folder, 256);
+    let ids: Vec<u32> = (0..100).collect();
+    let logits = session.feed(&ids, Logits::Last).expect("it runs");
+    assert!(logits.as_slice::<f32>().expect("logits").iter().all(|x| x.is_finite()));
+    session.feed(&[5], Logits::Last).expect("it runs");
+}
