@@ -114,6 +114,7 @@ fn spec() -> Spec {
         parameters: 0,
         weight_bytes: 0,
         decode_bytes: DECODE_BYTES,
+        experts: None,
     }
 }
 
