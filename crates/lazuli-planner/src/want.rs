@@ -58,9 +58,6 @@ pub struct Reached {
     pub status: &'static str,
 }
 
-/// Sizes of memory that unified machines are sold with, in GiB.
-const SIZES: &[u64] = &[8, 16, 18, 24, 32, 36, 48, 64, 96, 128, 192, 256, 512];
-
 /// What reaches a wish, the least memory first; `only` restricts it to one machine or to one format.
 ///
 /// # Errors
@@ -127,16 +124,15 @@ fn reach(
     })
 }
 
-/// The machine with the least memory that it may be sold with and that is enough.
+/// The machine with the least memory that it was sold with and that is enough.
 fn smallest(machine: &Machine, total: u64) -> Option<Machine> {
     let most = machine.memory?;
-    let apple = matches!(machine.kind, crate::machine::Kind::Apple { .. });
-    let sizes = SIZES.iter().map(|gib| gib << 30).filter(|&size| apple && size < most);
-    // The larger chips are not sold with less than an eighth of their most.
-    sizes.filter(|&size| size >= most / 8).chain([most]).find_map(|size| {
+    let chip = machines().iter().find(|chip| chip.machine.name == machine.name);
+    let sizes = chip.into_iter().flat_map(|chip| &chip.sizes).map(|gb| gb << 30).filter(|&size| size < most);
+    sizes.chain([most]).find_map(|size| {
         let mut candidate = machine.clone();
         candidate.memory = Some(size);
-        if apple && size < most {
+        if size < most {
             candidate.name = format!("{} {}GB", machine.name, size >> 30);
         }
         candidate.budget().filter(|budget| total <= budget.safe).map(|_| candidate)
@@ -169,6 +165,8 @@ mod tests {
         assert!(list.windows(2).all(|pair| pair[0].memory_bytes <= pair[1].memory_bytes));
         assert!(list.iter().all(|r| r.decode_tok_s.p50 >= 8.0 && r.total_bytes < r.memory_bytes));
         assert!(list.iter().any(|r| r.machine.contains("M4 Max (40-core)")));
+        // What was never sold is not recommended.
+        assert!(list.iter().all(|r| !r.machine.starts_with("M1 Max 48")));
         assert!(list.iter().all(|r| !r.machine.contains("M4 Ultra") && !r.machine.starts_with("M1 Pro")));
     }
 }

@@ -42,6 +42,10 @@ fn narrow(found: &mut Vec<&Chip>, wanted: &Wanted) -> Result<()> {
             let chip = family(&found[0].machine.name).to_owned();
             return Err(Error::TooMuchMemory { chip, most, asked: gb });
         }
+        // Which bin it is, its memory may tell; a size that was never sold is planned with any that could hold it.
+        if found.iter().any(|chip| chip.sizes.contains(&gb)) {
+            found.retain(|chip| chip.sizes.contains(&gb));
+        }
         found.retain(|chip| chip.machine.memory.is_none_or(|memory| memory >> 30 >= gb));
     }
     if let Some(gbs) = wanted.bandwidth {
@@ -166,7 +170,9 @@ mod tests {
         };
         assert_eq!(found("m4 max 128gb"), ("M4 Max (40-core) 128GB".into(), Some(128), 546.0, 546.0));
         assert_eq!(found("M4 Max"), ("M4 Max".into(), Some(128), 410.0, 546.0));
-        assert_eq!(found("M4 Max 36 GB"), ("M4 Max 36GB".into(), Some(36), 410.0, 546.0));
+        assert_eq!(found("M4 Max 36 GB"), ("M4 Max (32-core) 36GB".into(), Some(36), 410.0, 410.0));
+        assert_eq!(found("M3 Max 96GB").0, "M3 Max (30-core) 96GB");
+        assert_eq!(found("M4 Max 20GB"), ("M4 Max 20GB".into(), Some(20), 410.0, 546.0));
         assert_eq!(found("M4 Max 410").2, 410.0);
         assert_eq!(found("M4 Max 410").3, 410.0);
         assert_eq!(found("Apple M4 Max (40-core)").2, 546.0);

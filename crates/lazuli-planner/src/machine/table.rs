@@ -11,6 +11,8 @@ use crate::speed;
 pub struct Chip {
     /// The chip as a machine, with the most memory that it was sold with.
     pub machine: Machine,
+    /// Gigabytes of memory that it was sold with, ascending; at least the most.
+    pub sizes: Vec<u64>,
     /// What is known of it.
     pub status: Status,
     /// Where that was read.
@@ -69,7 +71,18 @@ fn apple(row: &[String]) -> Chip {
         measured: None,
         used: 0,
     };
-    Chip { machine, status, source: row[5].clone() }
+    let most = row[3].parse().ok();
+    Chip { machine, sizes: sizes(&row[0], most), status, source: row[5].clone() }
+}
+
+/// The sizes of the table, or the one that is known.
+fn sizes(chip: &str, most: Option<u64>) -> Vec<u64> {
+    let mut rows = csv::rows(include_str!("../../data/apple_memory.csv"));
+    let known = rows.find(|row| row[0] == chip);
+    match known {
+        Some(row) => row[1].split(' ').filter_map(|size| size.parse().ok()).collect(),
+        None => most.into_iter().collect(),
+    }
 }
 
 /// device, memory_gb, bandwidth_gbs, unified, note.
@@ -84,7 +97,8 @@ fn other(row: &[String]) -> Chip {
         measured: None,
         used: 0,
     };
-    Chip { machine, status: Status::Shipped, source: row[4].clone() }
+    let sizes = machine.memory.iter().map(|memory| memory >> 30).collect();
+    Chip { machine, sizes, status: Status::Shipped, source: row[4].clone() }
 }
 
 /// Dense half-precision matrix products, tera-operations a second, of datasheets: what kernels reach is less.
@@ -114,6 +128,13 @@ mod tests {
         for chip in chips.iter().filter(|c| c.status != Status::Missing) {
             assert!(chip.machine.bandwidth.0 > 1e10, "{}", chip.machine.name);
             assert!(chip.machine.operations.is_some(), "{}", chip.machine.name);
+            assert_eq!(
+                chip.sizes.last().copied(),
+                chip.machine.memory.map(|m| m >> 30),
+                "{}",
+                chip.machine.name
+            );
+            assert!(chip.sizes.is_sorted(), "{}", chip.machine.name);
         }
         let missing: Vec<_> = chips.iter().filter(|c| c.status == Status::Missing).collect();
         assert_eq!(missing.len(), 1);
