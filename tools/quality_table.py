@@ -1,6 +1,5 @@
 """Writes the table of docs/quantization.md: perplexity of one model in each format, as packed by Lazuli, by llama.cpp's
-llama-quantize and by mlx-lm's convert. All files are scored by `lazuli perplexity --precision exact`, so that only the
-weights differ.
+llama-quantize and by mlx-lm's convert. All files are scored by `lazuli perplexity`, so that only the weights differ.
 
     tools/quality_table.py MODEL.gguf TEXT [--lazuli target/release/lazuli] [--llama-quantize llama-quantize]
 
@@ -19,12 +18,11 @@ from pathlib import Path
 
 PAGE = Path("docs/quantization.md")
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
-FILES = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "Q3_K_M", "Q2_K", "Q4_0", "Q5_1", "IQ4_XS"]
+FILES = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K", "Q4_0"]
 FOLDERS = {
     "q8": ["--q-bits", "8", "--q-group-size", "64"],
     "6g64": ["--q-bits", "6", "--q-group-size", "64"],
     "q4": ["--q-bits", "4", "--q-group-size", "64"],
-    "4g32": ["--q-bits", "4", "--q-group-size", "32"],
     "3g32": ["--q-bits", "3", "--q-group-size", "32"],
     "mxfp8": ["--q-mode", "mxfp8", "--q-bits", "8", "--q-group-size", "32"],
     "mxfp4": ["--q-mode", "mxfp4", "--q-bits", "4", "--q-group-size", "32"],
@@ -53,7 +51,7 @@ def main():
     lazuli = options.lazuli
 
     def score(path):
-        said = run(lazuli, "perplexity", path, "--file", options.text, "--precision", "exact", "--json")
+        said = run(lazuli, "perplexity", path, "--file", options.text, "--json")
         remove(path)
         return json.loads(said)["perplexity"]
 

@@ -416,6 +416,29 @@ fn values_that_are_no_numbers_are_named() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+#[test]
+fn scales_that_are_no_numbers_are_found() {
+    let dir = source("llama3", |_| {});
+    let (from, out) = (dir.path().join("model"), dir.path().join("out"));
+    json_of(&["quantize", text(&from), text(&out), "--format", "q4"]);
+    let (code, _, err) = run(&["inspect", text(&out), "--check"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let checkpoint = Model::open(&out).unwrap();
+    let tensor = checkpoint.checkpoint().tensor("model.layers.1.mlp.up_proj.weight").unwrap();
+    let at = tensor.planes[1].bytes.start + 2;
+    drop(checkpoint);
+    let file = out.join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[at..at + 2].copy_from_slice(&[0xc0, 0x7f]);
+    std::fs::write(&file, bytes).unwrap();
+    let (code, said, err) = run(&["inspect", text(&out), "--check"]);
+    assert!(code == 1 && said.is_empty(), "{err}");
+    assert!(err.contains("`model.layers.1.mlp.up_proj.weight`: element 64 of row 0 is NaN"), "{err}");
+    let again = dir.path().join("again");
+    let (code, _, err) = run(&["quantize", text(&out), text(&again), "--format", "q8", "--requantize"]);
+    assert!(code == 1 && err.contains("is NaN") && !again.exists(), "{err}");
+}
+
 /// Says nothing, and stops after some pieces.
 #[derive(Default)]
 struct Silent {

@@ -60,3 +60,22 @@ fn a_step_of_the_default_model_reads_its_weights_once() {
     let share = read.as_f64().unwrap() / all.as_f64().unwrap();
     assert!((0.98..1.02).contains(&share), "{read} of {all} bytes");
 }
+
+/// mlx-lm and llama.cpp read what `lazuli quantize` writes. `LAZULI_PYTHON` names a Python that has mlx-lm; llama.cpp's
+/// programs are looked for where programs are.
+#[test]
+fn other_programs_read_what_is_written() {
+    let Some(model) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let Some(python) = std::env::var_os("LAZULI_PYTHON").filter(|python| !python.is_empty()) else {
+        eprintln!("skipped: LAZULI_PYTHON names no Python with mlx-lm");
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut command = Command::new(python);
+    command.arg(root.join("tools/interop.py")).arg(model).arg(root.join("LICENSE-APACHE"));
+    command.args(["--lazuli", env!("CARGO_BIN_EXE_lazuli"), "--formats", "q4", "mxfp8", "Q8_0", "Q4_K_M"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && !out.contains("FAILED"), "{out}{err}");
+    eprintln!("{out}");
+}

@@ -180,6 +180,7 @@ fn plane_shape(format: Format, shape: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     /// A folder of one safetensors file with zero bytes for each tensor.
@@ -341,5 +342,48 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         assert_eq!(Quantisation::from_config(&json!({"quantization": null})), Ok(Quantisation::None));
+    }
+
+    proptest! {
+        /// Whatever planes are called and however they are shaped: they are refused, or lie in the file and fit.
+        #[test]
+        fn any_planes_are_grouped_or_refused(
+            method in 0usize..7,
+            shapes in prop::collection::vec((0usize..5, prop::collection::vec(0usize..70, 0..4)), 3),
+            (bits, group) in (0u64..10, 0u64..140),
+        ) {
+            let config = [
+                json!({"quantization": {"group_size": group, "bits": bits}}),
+                json!({"quantization": {"group_size": 32, "bits": 4}}),
+                json!({"quantization": {"mode": "mxfp4"}}),
+                json!({"quantization": {"mode": "nvfp4"}}),
+                json!({"quantization": {"mode": "mxfp8"}}),
+                json!({"quantization_config": {"quant_method": "fp8", "weight_block_size": [bits, group]}}),
+                json!({"quantization_config": {"quant_method": "mxfp4"}}),
+            ][method].clone();
+            let names = match method {
+                5 => ["a.weight", "a.weight_scale_inv", "b"],
+                6 => ["a_blocks", "a_scales", "b"],
+                _ => ["a.weight", "a.scales", "a.biases"],
+            };
+            let dtypes = ["U32", "BF16", "F32", "U8", "F8_E4M3"];
+            let tensors: Vec<(&str, &str, &[usize])> =
+                names.iter().zip(&shapes).map(|(name, (dtype, shape))| (*name, dtypes[*dtype], &shape[..])).collect();
+            if let Ok(checkpoint) = open(&config, &tensors) {
+                for tensor in checkpoint.tensors() {
+                    if let Encoding::Quant(format) = tensor.encoding {
+                        let cols = tensor.shape.last().copied().unwrap_or(1);
+                        let rows = tensor.shape.iter().rev().skip(1).product();
+                        for plane in 0..format.planes() {
+                            prop_assert_eq!(
+                                Some(checkpoint.plane(tensor, plane).len()),
+                                format.plane_bytes(plane, rows, cols)
+                            );
+                        }
+                    }
+                    let _ = checkpoint.array_of(tensor);
+                }
+            }
+        }
     }
 }

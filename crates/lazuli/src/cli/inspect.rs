@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Of each tensor: its shape (the contiguous axis last), how its elements are stored, and at which byte of the file it \
-begins; formats that store scales apart have a place for each part. Nothing but headers is read, also for --plan.
+begins; formats that store scales apart have a place for each part. Nothing but headers is read, also for --plan, unless \
+--check asks for more.
 
 Examples:
   lazuli inspect smollm2
@@ -24,6 +25,9 @@ pub struct Args {
     /// Add the plan of a decode step: steps, the bytes that they read and write, and which run together
     #[arg(long)]
     plan: bool,
+    /// Read every weight, and fail at the first that is no finite number: a damaged file
+    #[arg(long)]
+    check: bool,
 }
 
 /// The length of the page tables in the plan, where the model allows it.
@@ -34,6 +38,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     let model = args.model.open(cx)?;
     let plan = if args.plan { Some(decode_plan(&model)?) } else { None };
     let checkpoint = model.checkpoint();
+    if args.check {
+        lazuli::quantize::check_values(checkpoint, || cx.interrupt().is_set())?;
+    }
     if cx.json() {
         let mut value = json!({
             "path": checkpoint.path(),
@@ -144,6 +151,7 @@ struct PerFormat {
     tensors: usize,
     elements: usize,
     bytes: usize,
+    bits_per_weight: f64,
 }
 
 impl Totals {
@@ -152,13 +160,14 @@ impl Totals {
         for tensor in tensors {
             let format = encoding(tensor);
             let index = formats.iter().position(|f| f.format == format).unwrap_or_else(|| {
-                formats.push(PerFormat { format, tensors: 0, elements: 0, bytes: 0 });
+                formats.push(PerFormat { format, tensors: 0, elements: 0, bytes: 0, bits_per_weight: 0.0 });
                 formats.len() - 1
             });
             let sum = &mut formats[index];
             sum.tensors += 1;
             sum.elements += tensor.elements();
             sum.bytes += tensor.bytes();
+            sum.bits_per_weight = bits(sum.bytes, sum.elements);
         }
         formats.sort_by_key(|f| std::cmp::Reverse(f.bytes));
         let elements = formats.iter().map(|f| f.elements).sum();
@@ -181,7 +190,7 @@ fn text(checkpoint: &Checkpoint) -> String {
     let mut formats = Table::new(&["format", ">tensors", ">weights", ">bytes", ">bits"]);
     for f in &totals.formats {
         let numbers = [f.tensors.to_string(), f.elements.to_string(), bytes(f.bytes as u64)];
-        let bits = format!("{:.2}", bits(f.bytes, f.elements));
+        let bits = format!("{:.2}", f.bits_per_weight);
         formats.row([f.format.clone()].into_iter().chain(numbers).chain([bits]));
     }
     let all = [totals.tensors.to_string(), totals.elements.to_string(), bytes(totals.bytes as u64)];

@@ -25,11 +25,35 @@ pub use overrides::Override;
 pub use plan::{Options, PackedSource, Plan, Planned};
 pub use target::Existing;
 
+use draft::Origin;
 use error::Result;
+use lazuli_io::{Checkpoint, Encoding};
+use lazuli_models::convert::RowOrder;
 use stream::Stream;
 use target::Target;
 
 use crate::store::Progress;
+
+/// Decodes every weight of `checkpoint` and refuses the first that is no finite number. `stopped` is asked now and then.
+///
+/// # Errors
+/// [`QuantizeError::Value`] that names tensor, row and element; [`QuantizeError::Interrupted`].
+pub fn check_values(checkpoint: &Checkpoint, stopped: impl Fn() -> bool) -> Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    for (place, tensor) in checkpoint.tensors().iter().enumerate() {
+        let is_float =
+            matches!(tensor.encoding, Encoding::F32 | Encoding::F16 | Encoding::BF16 | Encoding::Quant(_));
+        if !is_float {
+            continue;
+        }
+        let origin = Origin::Stored { tensors: vec![place], rows: RowOrder::Same, add: 0.0 };
+        let rows = rows::Rows::new(checkpoint, &tensor.name, &tensor.shape, &origin);
+        encode::encode(&rows, Encoding::F32, &tensor.name, threads, &mut |_| {
+            if stopped() { Err(QuantizeError::Interrupted) } else { Ok(()) }
+        })?;
+    }
+    Ok(())
+}
 
 impl Plan<'_> {
     /// Bytes that the target will take on the disk.
