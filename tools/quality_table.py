@@ -26,7 +26,6 @@ FOLDERS = {
     "3g32": ["--q-bits", "3", "--q-group-size", "32"],
     "mxfp8": ["--q-mode", "mxfp8", "--q-bits", "8", "--q-group-size", "32"],
     "mxfp4": ["--q-mode", "mxfp4", "--q-bits", "4", "--q-group-size", "32"],
-    "nvfp4": ["--q-mode", "nvfp4", "--q-bits", "4", "--q-group-size", "16"],
 }
 
 
