@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (prompt, reasoning) = match model.chat_template()? {
         Some(template) => {
             let messages = [Message::new("user", question.as_str())];
-            let prompt = lazuli::chat_prompt(&tokenizer, &template, &messages)?;
+            let prompt = lazuli::chat_prompt(&tokenizer, &template, &messages, &serde_json::Map::new())?;
             (prompt.tokens, prompt.reasoning)
         }
         None => (lazuli::text_prompt(&tokenizer, &question), None),

@@ -2,6 +2,7 @@
 
 use lazuli_engine::Reasoning;
 use lazuli_io::{ChatTemplate, Message, RenderOptions, Specials, Tokenizer};
+use serde_json::{Map, Value};
 
 use crate::{Result, thinking};
 
@@ -19,7 +20,8 @@ pub fn text_prompt(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     with_bos(tokenizer, tokenizer.encode(text, Specials::AsText))
 }
 
-/// A conversation to be answered, as `template` writes it. BOS comes first if the model uses one, whether or not
+/// A conversation to be answered, as `template` writes it; `variables` are what the template knows besides, such as
+/// `enable_thinking`. BOS comes first if the model uses one, whether or not
 /// the template writes it.
 ///
 /// # Errors
@@ -28,12 +30,14 @@ pub fn chat_prompt(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
     messages: &[Message],
+    variables: &Map<String, Value>,
 ) -> Result<ChatPrompt> {
     let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id));
     let options = RenderOptions {
         add_generation_prompt: true,
         bos_token: text(tokenizer.bos()),
         eos_token: text(tokenizer.eos()),
+        extra: variables.clone(),
         ..RenderOptions::default()
     };
     let rendered = template.render(messages, &options)?;
@@ -86,8 +90,9 @@ mod tests {
         let messages = [Message::new("user", "a")];
         let plain = ChatTemplate::new("{{ messages[0].content }}{{ eos_token }}").expect("it compiles");
         let marked = ChatTemplate::new("{{ bos_token }}{{ messages[0].content }}").expect("it compiles");
-        let chat =
-            |tokenizer, template| chat_prompt(tokenizer, template, &messages).expect("it renders").tokens;
+        let chat = |tokenizer, template| {
+            chat_prompt(tokenizer, template, &messages, &Map::new()).expect("it renders").tokens
+        };
         assert_eq!(chat(&with, &plain), [0, 2, 1]);
         assert_eq!(chat(&with, &marked), [0, 2]);
         assert_eq!(chat(&without, &plain), [2, 1]);
@@ -99,7 +104,7 @@ mod tests {
         let messages = [Message::new("user", "a")];
         let reasoning = |tokenizer: &Tokenizer, source: &str| {
             let template = ChatTemplate::new(source).expect("it compiles");
-            chat_prompt(tokenizer, &template, &messages).expect("it renders").reasoning
+            chat_prompt(tokenizer, &template, &messages, &Map::new()).expect("it renders").reasoning
         };
         let plain = tokenizer(false);
         assert_eq!(reasoning(&plain, "{{ messages[0].content }}"), None);
@@ -113,5 +118,15 @@ mod tests {
         let harmony = with_tokens(false, &["<|start|>", "<|channel|>", "<|message|>", "<|end|>"]);
         let found = reasoning(&harmony, "<|start|>assistant").expect("channels");
         assert_eq!(found.marks, Marks::Channels { start: 4, channel: 5, message: 6, end: 7 });
+    }
+
+    #[test]
+    fn variables_reach_the_template() {
+        let template = ChatTemplate::new("{{ 'a' if on is defined and on else 'b' }}").expect("it compiles");
+        let prompt = |variables: Value| {
+            let variables = variables.as_object().expect("an object").clone();
+            chat_prompt(&tokenizer(false), &template, &[], &variables).expect("it renders").tokens
+        };
+        assert_eq!((prompt(json!({})), prompt(json!({"on": true}))), (vec![3], vec![2]));
     }
 }

@@ -127,7 +127,7 @@ impl Chat<'_> {
         let (cx, args) = (self.cx, self.args);
         let interrupt = cx.interrupt();
         interrupt.clear();
-        let prompt = self.talker.chat_prompt(&all);
+        let prompt = self.talker.chat_prompt(&all, &args.generation);
         let answer = prompt.and_then(|prompt| self.talker.answer(cx, prompt, &args.generation));
         match answer {
             Ok(answer) => {

@@ -74,11 +74,12 @@ impl Talker {
     }
 
     /// A conversation that asks for the next answer.
-    pub fn chat_prompt(&self, messages: &[Message]) -> Result<ChatPrompt, Failure> {
+    pub fn chat_prompt(&self, messages: &[Message], generation: &Generation) -> Result<ChatPrompt, Failure> {
         let Some(template) = &self.template else {
             return Err(Failure::error("the model has no chat template: use `lazuli run --raw`"));
         };
-        Ok(lazuli::chat_prompt(&self.tokenizer, template, messages)?)
+        let variables = generation.variables.iter().cloned().collect();
+        Ok(lazuli::chat_prompt(&self.tokenizer, template, messages, &variables)?)
     }
 
     /// Submits a prompt and shows the answer as it comes, unless there is to be JSON. Ctrl-C ends it early.

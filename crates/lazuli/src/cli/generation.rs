@@ -1,6 +1,7 @@
 //! Options of the commands that make a model talk.
 
 use lazuli::engine::SamplingParams;
+use serde_json::Value;
 
 use super::options::Threads;
 use super::room::ContextSize;
@@ -14,6 +15,9 @@ pub struct Generation {
     /// Whether the reasoning of a model that marks it is shown (dimmed, on stderr)
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Think::Show)]
     pub think: Think,
+    /// A variable of the chat template, such as enable_thinking=false (may be given several times)
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, Value)>,
     /// Tell what an answer took, on stderr
     #[arg(long)]
     pub stats: bool,
@@ -86,5 +90,29 @@ impl Sampling {
             repetition_penalty: self.repetition_penalty,
             ..SamplingParams::default()
         }
+    }
+}
+
+/// A name and a value: JSON if it is that (`false`, `3`), else the text as it stands.
+fn variable(text: &str) -> Result<(String, Value), String> {
+    let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        return Err("expected NAME=VALUE".to_owned());
+    };
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn variables_are_json_or_text() {
+        let parsed = |text| variable(text).map(|(_, value)| value);
+        assert_eq!(parsed("enable_thinking=false"), Ok(json!(false)));
+        assert_eq!(parsed("reasoning_effort=high"), Ok(json!("high")));
+        assert_eq!(parsed("x="), Ok(json!("")));
+        assert!(parsed("=1").is_err() && parsed("x").is_err());
     }
 }

@@ -50,7 +50,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     } else {
         let system = generation.system.iter().map(|text| Message::new("system", text));
         let messages: Vec<Message> = system.chain([Message::new("user", prompt)]).collect();
-        talker.chat_prompt(&messages)?
+        talker.chat_prompt(&messages, generation)?
     };
     let answer = talker.answer(cx, prompt, generation)?;
     if cx.json() {
