@@ -43,6 +43,11 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     let talker = Talker::open(cx, model, &args.generation.limits)?;
     let generation = &args.generation;
     let prompt = if args.raw || !talker.has_template() {
+        if !generation.variables.is_empty() {
+            return Err(Failure::usage(
+                "--set is for the chat template, and there is none (or --raw leaves it out)",
+            ));
+        }
         if !args.raw {
             cx.ui().note("the model has no chat template: the prompt is given as it stands, as with --raw");
         }
