@@ -76,6 +76,25 @@ macro_rules! stamp_dot {
     )+};
 }
 
+/// [`stamp_dot!`] for kernels that look codes up: also a variant with AVX-512 VBMI's permutations of bytes, which levels
+/// do not tell apart. Within it, what asks for these instructions is no call.
+macro_rules! stamp_permute {
+    ($($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:expr;)+) => {$(
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments, clippy::missing_safety_doc)]
+        $vis unsafe fn $name(level: $crate::simd::Level, $($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::stamp_variant!(avx512_vbmi "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c" $crate::simd::Avx512<true>, ($($arg: $ty),*) ($($ret)?) $body);
+            #[cfg(target_arch = "x86_64")]
+            if level.isa() == $crate::simd::Isa::Avx512 && level.has_dot() && std::arch::is_x86_feature_detected!("avx512vbmi") {
+                // SAFETY: the level and the question say that the processor has the instructions.
+                return unsafe { avx512_vbmi($($arg),*) };
+            }
+            $crate::simd::stamp_body!(dot level, ($($arg: $ty),*) ($($ret)?) $body)
+        }
+    )+};
+}
+
 /// One compiled variant: a function that enables `features` and runs the kernel with the token `token`.
 macro_rules! stamp_variant {
     ($name:ident $features:literal $token:ty, ($($arg:ident: $ty:ty),*) ($($ret:ty)?) $body:expr) => {
@@ -160,4 +179,4 @@ macro_rules! array {
     }};
 }
 
-pub(crate) use {array, stamp, stamp_body, stamp_dot, stamp_variant, stamp_variants};
+pub(crate) use {array, stamp, stamp_body, stamp_dot, stamp_permute, stamp_variant, stamp_variants};

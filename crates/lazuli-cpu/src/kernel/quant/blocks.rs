@@ -101,12 +101,24 @@ impl Expanded {
         Self([0; OCTET + OCTET / 8])
     }
 
-    /// The octet with its codes expanded here.
+    /// Expands the codes of neighbouring rows' octets.
     #[inline(always)]
-    pub unsafe fn of<S: Dot, F: Blocks>(&mut self, s: S, o: Octet) -> Octet {
-        // SAFETY: the caller gives a whole octet, and there is room for 256 codes.
-        unsafe { F::expand(s, o, self.0.as_mut_ptr()) };
-        Octet(o.0, Sides { planes: [self.0.as_ptr(), std::ptr::null()], ..o.1 })
+    pub unsafe fn fill<S: Dot, F: Blocks, const R: usize>(rooms: &mut [Self; R], s: S, octets: &[Octet; R]) {
+        let mut to = [std::ptr::null_mut(); R];
+        for r in 0..R {
+            to[r] = rooms[r].0.as_mut_ptr();
+        }
+        // SAFETY: the caller gives whole octets, and there is room for 256 codes of each.
+        unsafe { F::expand(s, octets, &to) };
+    }
+
+    /// The octets with what was expanded of them.
+    #[inline(always)]
+    pub fn beside<const R: usize>(rooms: &[Self; R], mut octets: [Octet; R]) -> [Octet; R] {
+        for r in 0..R {
+            octets[r].1.planes = [rooms[r].0.as_ptr(), std::ptr::null()];
+        }
+        octets
     }
 }
 
@@ -193,6 +205,8 @@ pub(super) trait Blocks: 'static {
     const OFFSET: u8 = 0;
     /// Codes are any `i8`; otherwise they lie in `0..=127`.
     const SIGNED: bool = false;
+    /// Codes lie in `0..=127` and are magnitudes, whose signs are bits of their own ([`Blocks::signs`]).
+    const SIGN_BITS: bool = false;
     /// Codes are e4m3 floats over 256 ([`Dot::wide_e4m3`]), and neither offset nor signed; there are no mins.
     const FLOAT: bool = false;
     /// Codes are looked up 256 at a time before anything else ([`Blocks::expand`]); the octet's first side, which
@@ -207,9 +221,15 @@ pub(super) trait Blocks: 'static {
 
     /// Codes `64 C .. 64 C + 64`.
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
-    /// Writes 256 codes, and sign bits after them where they are of use; unused unless [`Blocks::EXPANDED`].
+    /// A set bit for each of those codes that is negative; unused unless [`Blocks::SIGN_BITS`].
     #[inline(always)]
-    unsafe fn expand<S: Dot>(_s: S, _o: Octet, _to: *mut u8) {}
+    unsafe fn signs<const C: usize>(_o: Octet) -> u64 {
+        0
+    }
+    /// Writes the 256 codes of each octet, and sign bits after them where they are of use; unused unless
+    /// [`Blocks::EXPANDED`].
+    #[inline(always)]
+    unsafe fn expand<S: Dot, const R: usize>(_s: S, _octets: &[Octet; R], _to: &[*mut u8; R]) {}
     /// The scales, each times the one in `by` that stands for its group of 32.
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> Self::Scales<S>;
     /// `acc + sums * scales` for the sums of codes `64 C .. 64 C + 64`.

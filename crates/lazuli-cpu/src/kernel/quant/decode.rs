@@ -73,13 +73,6 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
 ) {
     // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
     unsafe {
-        let mut weights = weights;
-        let mut expanded = [Expanded::new(); R];
-        if F::EXPANDED {
-            for r in 0..R {
-                weights[r] = expanded[r].of::<S, F>(s, weights[r]);
-            }
-        }
         let none = (F::scales(s, weights[0], s.eight(acts[0].scales.add(at / GROUP))), s.wide_zero());
         let mut scales = [[none; M]; R];
         for r in 0..R {
@@ -142,8 +135,12 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
         }
         for r in 0..R {
             let w = F::codes::<S, C>(s, weights[r]);
+            let signs = if F::SIGN_BITS { F::signs::<C>(weights[r]) } else { 0 };
             for m in 0..M {
-                let dot = if F::SIGNED {
+                let dot = if F::SIGN_BITS {
+                    // A sign goes to either factor; magnitudes are what unsigned products take.
+                    s.dot_unsigned(start[m], w, s.negate_where(signs, a[m]))
+                } else if F::SIGNED {
                     s.dot_signed(start[m], w, a[m])
                 } else {
                     s.dot_unsigned(start[m], w, a[m])
@@ -187,6 +184,12 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
     }
 }
 
+/// Room beside `R` rows for what they do not hold as kernels want it.
+struct Rooms<const R: usize> {
+    ends: [Remainder; R],
+    codes: [Expanded; R],
+}
+
 /// `R` neighbouring weight rows from row `n` on, times `M` rows of activations from row `token` on; past the last row
 /// of either it is repeated, and not written again.
 #[inline(always)]
@@ -196,8 +199,9 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     n: usize,
     token: usize,
     ahead: usize,
-    ends: &mut [Remainder; R],
+    rooms: &mut Rooms<R>,
 ) {
+    const { assert!(!F::EXPANDED || F::LEN == OCTET, "ends of rows are not expanded") };
     let k = job.shape.k;
     let exist = job.rows.end - n;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
@@ -226,7 +230,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
             let mut octets = row;
             for (r, octet) in octets.iter_mut().enumerate() {
                 if F::LEN < OCTET && k - at < OCTET {
-                    *octet = ends[r].fill::<F>(row[r], index, job.row_bytes, job.sides.row_bytes);
+                    *octet = rooms.ends[r].fill::<F>(row[r], index, job.row_bytes, job.sides.row_bytes);
                 } else {
                     *octet = Octet(row[r].0.add(index * F::OCTET_BYTES), row[r].1.at::<F>(index));
                 }
@@ -238,6 +242,10 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
                     first.wrapping_add(ahead).wrapping_add(index * R * F::OCTET_BYTES),
                     R * F::OCTET_BYTES,
                 );
+            }
+            if F::EXPANDED {
+                Expanded::fill::<S, F, R>(&mut rooms.codes, s, &octets);
+                octets = Expanded::beside(&rooms.codes, octets);
             }
             octet::<S, F, R, M>(s, octets, &acts, at, &mut sums);
         }
@@ -257,11 +265,11 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
 unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Job) {
     // SAFETY: the caller's job, handed on row by row.
     unsafe {
-        let mut ends = [Remainder::new(); R];
+        let mut rooms = Rooms { ends: [Remainder::new(); R], codes: [Expanded::new(); R] };
         for n in job.rows.clone().step_by(R) {
             let ahead = job.ahead(n, R);
             for token in (0..job.shape.m).step_by(M) {
-                rows::<S, F, R, M>(s, job, n, token, ahead, &mut ends);
+                rows::<S, F, R, M>(s, job, n, token, ahead, &mut rooms);
             }
         }
     }

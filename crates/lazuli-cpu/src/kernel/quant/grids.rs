@@ -1,7 +1,7 @@
 //! The block formats of GGUF whose codes index grids of vectors, as [`Blocks`]: layouts after GGML's quantised types.
 //!
 //! A lookup gives eight or four weights at once, and is a load of its own: what these formats cost is loads, and not
-//! bytes of weights. Signs are applied to 64 weights together.
+//! bytes of weights. Signs are applied to 64 weights together, or to the activations that they meet.
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
@@ -38,25 +38,13 @@ const fn eights<const N: usize>(grid: &[u16; N], values: [u8; 4]) -> [u64; N] {
     words
 }
 
-/// The vectors of a grid of three bits an element, a byte for each element.
-const fn fours<const N: usize>(grid: &[u16; N], values: [u8; 8]) -> [u32; N] {
-    let mut words = [0; N];
-    let mut i = 0;
-    while i < 4 * N {
-        let value = values[(grid[i / 4] >> (3 * (i % 4)) & 7) as usize];
-        words[i / 4] |= (value as u32) << (8 * (i % 4));
-        i += 1;
-    }
-    words
-}
-
 /// The magnitudes of IQ2.
 const IQ2_VALUES: [u8; 4] = [8, 25, 43, 0];
 static IQ2_XXS: [u64; 256] = eights(&grids::IQ2_XXS, IQ2_VALUES);
 static IQ2_XS: [u64; 512] = eights(&grids::IQ2_XS, IQ2_VALUES);
 static IQ2_S: [u64; 1024] = eights(&grids::IQ2_S, IQ2_VALUES);
-static IQ3_XXS: Fours = Fours::new(fours(&grids::IQ3_XXS, [4, 12, 20, 28, 36, 44, 52, 62]));
-static IQ3_S: Fours = Fours::new(fours(&grids::IQ3_S, [1, 3, 5, 7, 9, 11, 13, 15]));
+static IQ3_XXS: Fours = Fours::new(&grids::IQ3_XXS, [4, 12, 20, 28, 36, 44, 52, 62]);
+static IQ3_S: Fours = Fours::new(&grids::IQ3_S, [1, 3, 5, 7, 9, 11, 13, 15]);
 /// Eight times -1, 0 and 1, plus 8.
 static IQ1: [u64; 2048] = eights(&grids::IQ1, [0, 8, 16, 24]);
 
@@ -108,15 +96,20 @@ fn wide_scales<S: Dot>(s: S, d: u16, part: f32, x: [u64; 2], by: S::Eight) -> S:
 impl Blocks for Iq2Xxs {
     const LEN: usize = iq2_xxs::LEN;
     const BYTES: usize = iq2_xxs::BYTES;
-    const SIGNED: bool = true;
+    const SIGN_BITS: bool = true;
     coarse!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
             let at = o.at(iq2_xxs::QS + 16 * C);
-            let words = unrolled!(i in 0..8 => IQ2_XXS[usize::from(*at.add(8 * (i / 4) + i % 4))]);
-            let signs = u64::from(read_u32(at.add(4))) | u64::from(read_u32(at.add(12))) << 32;
-            s.negate_where(even_signs(signs), s.words(words))
+            s.words(unrolled!(i in 0..8 => IQ2_XXS[usize::from(*at.add(8 * (i / 4) + i % 4))]))
+        }
+    }
+    #[inline(always)]
+    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+        unsafe {
+            let at = o.at(iq2_xxs::QS + 16 * C);
+            even_signs(u64::from(read_u32(at.add(4))) | u64::from(read_u32(at.add(12))) << 32)
         }
     }
     #[inline(always)]
@@ -128,13 +121,18 @@ impl Blocks for Iq2Xxs {
 impl Blocks for Iq2Xs {
     const LEN: usize = iq2_xs::LEN;
     const BYTES: usize = iq2_xs::BYTES;
-    const SIGNED: bool = true;
+    const SIGN_BITS: bool = true;
     fine!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
             let code = |i| usize::from(read_u16(o.at(iq2_xs::QS + 16 * C + 2 * i)));
-            let words = unrolled!(i in 0..8 => IQ2_XS[code(i) & 511]);
+            s.words(unrolled!(i in 0..8 => IQ2_XS[code(i) & 511]))
+        }
+    }
+    #[inline(always)]
+    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+        unsafe {
             // The top 7 bits of each of four codes in 28.
             let four = |x: u64| {
                 let sevens = x >> 9 & 0x007f_007f_007f_007f;
@@ -142,8 +140,7 @@ impl Blocks for Iq2Xs {
                 (fourteens | fourteens >> 18) & 0x0fff_ffff
             };
             let at = o.at(iq2_xs::QS + 16 * C);
-            let signs = four(read_u64(at)) | four(read_u64(at.add(8))) << 32;
-            s.negate_where(even_signs(signs), s.words(words))
+            even_signs(four(read_u64(at)) | four(read_u64(at.add(8))) << 32)
         }
     }
     #[inline(always)]
@@ -158,16 +155,19 @@ impl Blocks for Iq2Xs {
 impl Blocks for Iq2S {
     const LEN: usize = iq2_s::LEN;
     const BYTES: usize = iq2_s::BYTES;
-    const SIGNED: bool = true;
+    const SIGN_BITS: bool = true;
     fine!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
             let high = usize::from(read_u16(o.at(iq2_s::QH + 2 * C)));
             let low = o.at(iq2_s::QS + 8 * C);
-            let words = unrolled!(i in 0..8 => IQ2_S[usize::from(*low.add(i)) | (high >> (2 * i) & 3) << 8]);
-            s.negate_where(read_u64(o.at(iq2_s::SIGNS + 8 * C)), s.words(words))
+            s.words(unrolled!(i in 0..8 => IQ2_S[usize::from(*low.add(i)) | (high >> (2 * i) & 3) << 8]))
         }
+    }
+    #[inline(always)]
+    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+        unsafe { read_u64(o.at(iq2_s::SIGNS + 8 * C)) }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
@@ -182,27 +182,31 @@ impl Blocks for Iq3Xxs {
     const EXPANDED: bool = true;
     const LEN: usize = iq3_xxs::LEN;
     const BYTES: usize = iq3_xxs::BYTES;
-    const SIGNED: bool = true;
+    const SIGN_BITS: bool = true;
     coarse!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        unsafe {
-            let expanded = o.1.planes[0];
-            let signs = expanded.add(OCTET + 8 * C).cast::<u64>().read();
-            s.negate_where(signs, s.bytes(expanded.add(64 * C)))
-        }
+        unsafe { s.bytes(o.1.planes[0].add(64 * C)) }
     }
     #[inline(always)]
-    unsafe fn expand<S: Dot>(s: S, o: Octet, to: *mut u8) {
+    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+        unsafe { o.1.planes[0].add(OCTET + 8 * C).cast::<u64>().read() }
+    }
+    #[inline(always)]
+    unsafe fn expand<S: Dot, const R: usize>(s: S, octets: &[Octet; R], to: &[*mut u8; R]) {
         unsafe {
-            s.expand_fours::<false>(&IQ3_XXS, o.at(iq3_xxs::QS), 0, to);
-            // All signs together, in a loop that the compiler makes one of vectors.
-            let packed = o.at(iq3_xxs::SCALES).cast::<[u64; 4]>().read_unaligned();
-            let mut signs = [0; 4];
-            for i in 0..4 {
-                signs[i] = even_signs(u64::from_le(packed[i]));
+            let mut indices = [octets[0].0; R];
+            for r in 0..R {
+                indices[r] = octets[r].at(iq3_xxs::QS);
+                // All signs together, in a loop that the compiler makes one of vectors.
+                let packed = octets[r].at(iq3_xxs::SCALES).cast::<[u64; 4]>().read_unaligned();
+                let mut signs = [0; 4];
+                for i in 0..4 {
+                    signs[i] = even_signs(u64::from_le(packed[i]));
+                }
+                to[r].add(OCTET).cast::<[u64; 4]>().write_unaligned(signs);
             }
-            to.add(OCTET).cast::<[u64; 4]>().write_unaligned(signs);
+            s.expand_fours::<false, R>(&IQ3_XXS, &indices, &[0; R], to);
         }
     }
     #[inline(always)]
@@ -215,18 +219,26 @@ impl Blocks for Iq3S {
     const EXPANDED: bool = true;
     const LEN: usize = iq3_s::LEN;
     const BYTES: usize = iq3_s::BYTES;
-    const SIGNED: bool = true;
+    const SIGN_BITS: bool = true;
     coarse!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        unsafe {
-            let signs = read_u64(o.at(iq3_s::SIGNS + 8 * C));
-            s.negate_where(signs, s.bytes(o.1.planes[0].add(64 * C)))
-        }
+        unsafe { s.bytes(o.1.planes[0].add(64 * C)) }
     }
     #[inline(always)]
-    unsafe fn expand<S: Dot>(s: S, o: Octet, to: *mut u8) {
-        unsafe { s.expand_fours::<true>(&IQ3_S, o.at(iq3_s::QS), read_u64(o.at(iq3_s::QH)), to) }
+    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+        unsafe { read_u64(o.at(iq3_s::SIGNS + 8 * C)) }
+    }
+    #[inline(always)]
+    unsafe fn expand<S: Dot, const R: usize>(s: S, octets: &[Octet; R], to: &[*mut u8; R]) {
+        unsafe {
+            let (mut indices, mut high) = ([octets[0].0; R], [0; R]);
+            for r in 0..R {
+                indices[r] = octets[r].at(iq3_s::QS);
+                high[r] = read_u64(octets[r].at(iq3_s::QH));
+            }
+            s.expand_fours::<true, R>(&IQ3_S, &indices, &high, to);
+        }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {

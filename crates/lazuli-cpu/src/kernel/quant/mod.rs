@@ -23,7 +23,7 @@ mod tests;
 
 pub use acts::Activations;
 
-use crate::simd::{Isa, Level, stamp_dot};
+use crate::simd::{Isa, Level, stamp_dot, stamp_permute};
 use acts::TILE;
 use blocks::{Blocks, GROUP, SideLayout, SidePlanes, Sides};
 use float8::Float8;
@@ -354,6 +354,7 @@ fn side_layout(format: Format) -> Option<(SideLayout, usize)> {
 macro_rules! formats {
     (
         any rows { $($format:pat => $blocks:ty, $driver:ident $decode:ident $pack:ident;)+ }
+        looked up { $($grid_format:pat => $grid_blocks:ty, $grid_decode:ident $grid_pack:ident;)+ }
         few rows { $($few_format:pat => $few_blocks:ty, $few_decode:ident;)+ }
     ) => {
         stamp_dot! {
@@ -361,9 +362,16 @@ macro_rules! formats {
             $(unsafe fn $few_decode(job: &decode::Job) = decode::decode::<_, $few_blocks>;)+
             $(unsafe fn $pack(source: Source, vectors: usize, panel: Panel) = panel::pack::<_, $blocks>;)+
         }
+        stamp_permute! {
+            $(unsafe fn $grid_decode(job: &decode::Job) = decode::decode::<_, $grid_blocks>;)+
+            $(unsafe fn $grid_pack(source: Source, vectors: usize, panel: Panel) = panel::pack::<_, $grid_blocks>;)+
+        }
         fn kernels(format: Format) -> Option<Kernels> {
             Some(match format {
                 $($format => Kernels { decode: $decode, pack: Some($pack), kind: kind::<$blocks>() },)+
+                $($grid_format => Kernels {
+                    decode: $grid_decode, pack: Some($grid_pack), kind: kind::<$grid_blocks>()
+                },)+
                 $($few_format => Kernels { decode: $few_decode, pack: None, kind: kind::<$few_blocks>() },)+
                 _ => return None,
             })
@@ -388,8 +396,6 @@ formats! {
         Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl pack_iq4_nl;
         Format::Iq4Xs => Iq4Xs, decode decode_iq4_xs pack_iq4_xs;
         Format::GgufMxfp4 => GgufMxfp4, decode decode_gguf_mxfp4 pack_gguf_mxfp4;
-        Format::Iq3S => Iq3S, decode decode_iq3_s pack_iq3_s;
-        Format::Iq3Xxs => Iq3Xxs, decode decode_iq3_xxs pack_iq3_xxs;
         Format::Iq2S => Iq2S, decode decode_iq2_s pack_iq2_s;
         Format::Iq2Xs => Iq2Xs, decode decode_iq2_xs pack_iq2_xs;
         Format::Iq2Xxs => Iq2Xxs, decode decode_iq2_xxs pack_iq2_xxs;
@@ -403,6 +409,10 @@ formats! {
         Format::Affine { bits: 8, .. } => Affine8, decode decode_affine_8 pack_affine_8;
         Format::Mxfp4 => Mxfp4, decode decode_mxfp4 pack_mxfp4;
         Format::Nvfp4 => Nvfp4, decode decode_nvfp4 pack_nvfp4;
+    }
+    looked up {
+        Format::Iq3S => Iq3S, decode_iq3_s pack_iq3_s;
+        Format::Iq3Xxs => Iq3Xxs, decode_iq3_xxs pack_iq3_xxs;
     }
     few rows {
         Format::Mxfp8 => Float8<true>, decode_mxfp8;

@@ -109,25 +109,36 @@ unsafe fn unpack<S: Dot, F: Blocks>(
     numbers: &mut [f32; MOST_NUMBERS],
 ) {
     const { assert!(!F::FLOAT, "panels hold integers") };
-    let (mut o, mut expanded) = (o, Expanded::new());
+    let (mut o, mut expanded) = (o, [Expanded::new()]);
     if F::EXPANDED {
         // SAFETY: the octet is whole.
-        o = unsafe { expanded.of::<S, F>(s, o) };
+        unsafe { Expanded::fill::<S, F, 1>(&mut expanded, s, &[o]) };
+        [o] = Expanded::beside(&expanded, [o]);
     }
     let bias = S::PANEL_BIAS.wrapping_sub(F::OFFSET) as i8;
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
         let to = codes.as_mut_ptr();
-        s.store_bytes(to, s.add_byte(F::codes::<S, 0>(s, o), bias));
-        s.store_bytes(to.add(64), s.add_byte(F::codes::<S, 1>(s, o), bias));
-        s.store_bytes(to.add(128), s.add_byte(F::codes::<S, 2>(s, o), bias));
-        s.store_bytes(to.add(192), s.add_byte(F::codes::<S, 3>(s, o), bias));
+        s.store_bytes(to, s.add_byte(signed::<S, F, 0>(s, o), bias));
+        s.store_bytes(to.add(64), s.add_byte(signed::<S, F, 1>(s, o), bias));
+        s.store_bytes(to.add(128), s.add_byte(signed::<S, F, 2>(s, o), bias));
+        s.store_bytes(to.add(192), s.add_byte(signed::<S, F, 3>(s, o), bias));
         F::store_scales(s, numbers.as_mut_ptr(), F::scales(s, o, s.eight_splat(1.0)));
         if F::MINS && F::FINE {
             s.store_wide(numbers.as_mut_ptr().add(16), F::fine_mins(s, o, s.eight_splat(1.0)));
         } else if F::MINS {
             s.store_eight(numbers.as_mut_ptr().add(8), F::mins(s, o));
         }
+    }
+}
+
+/// Codes `64 C .. 64 C + 64` with their signs.
+#[inline(always)]
+unsafe fn signed<S: Dot, F: Blocks, const C: usize>(s: S, o: Octet) -> S::Bytes {
+    // SAFETY: the caller's octet.
+    unsafe {
+        let codes = F::codes::<S, C>(s, o);
+        if F::SIGN_BITS { s.negate_where(F::signs::<C>(o), codes) } else { codes }
     }
 }
 

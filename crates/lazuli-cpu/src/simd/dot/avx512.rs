@@ -190,19 +190,21 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn expand_fours<const WIDE: bool>(
+    unsafe fn expand_fours<const WIDE: bool, const R: usize>(
         self,
         table: &Fours,
-        indices: *const u8,
-        high: u64,
-        to: *mut u8,
+        indices: &[*const u8; R],
+        high: &[u64; R],
+        to: &[*mut u8; R],
     ) {
         unsafe {
             // A level does not tell these instructions apart: processors have had the others without them.
             if std::arch::is_x86_feature_detected!("avx512vbmi") {
-                table.permuted::<WIDE>(indices, high, to);
+                table.permuted::<WIDE, R>(indices, high, to);
             } else {
-                table.each(indices, high, to);
+                for r in 0..R {
+                    table.each(indices[r], high[r], to[r]);
+                }
             }
         }
     }

@@ -84,20 +84,23 @@ pub trait Dot: Simd {
     /// `3 (x p mod 256) / 256` for each byte, where `p` is the number of `powers` for it and its neighbour: the leading
     /// digit to base 3 of `x p / 256`.
     fn trits(self, x: Self::Bytes, powers: &[u16; 32]) -> Self::Bytes;
-    /// Writes the vectors of 64 indices; bit `i` of `high` is the ninth of index `i`, and none is set unless `WIDE`.
+    /// Writes the vectors of 64 indices for each of `R` rows; bit `i` of a number in `high` is the ninth of the row's
+    /// index `i`, and none is set unless `WIDE`.
     ///
     /// # Safety
-    /// `indices` must be valid for reading 64 bytes, `to` for writing 256.
+    /// Every pointer in `indices` must be valid for reading 64 bytes, those in `to` for writing 256.
     #[inline(always)]
-    unsafe fn expand_fours<const WIDE: bool>(
+    unsafe fn expand_fours<const WIDE: bool, const R: usize>(
         self,
         table: &Fours,
-        indices: *const u8,
-        high: u64,
-        to: *mut u8,
+        indices: &[*const u8; R],
+        high: &[u64; R],
+        to: &[*mut u8; R],
     ) {
-        // SAFETY: the caller's promise.
-        unsafe { table.each(indices, high, to) }
+        for r in 0..R {
+            // SAFETY: the caller's promise.
+            unsafe { table.each(indices[r], high[r], to[r]) }
+        }
     }
     /// The bytes of eight numbers, each in little-endian order.
     fn words(self, x: [u64; 8]) -> Self::Bytes;

@@ -1,31 +1,37 @@
-//! [`Fours`]: a table of vectors of four bytes, in the forms in which levels look them up.
+//! [`Fours`]: a table of vectors of four codes, in the forms in which levels look them up.
 
-/// Up to 512 vectors of four bytes.
+/// Up to 512 vectors of four codes of three bits, and the byte that each code stands for. No vector of a table lies on
+/// two cache lines.
+#[repr(align(64))]
 pub struct Fours {
+    /// The vectors as bytes.
     words: [u32; 512],
-    /// Byte `i` of every vector.
+    /// The codes themselves: the first two of every vector, and the last two, six bits in a byte.
     #[cfg(target_arch = "x86_64")]
-    planes: [[u8; 512]; 4],
+    pairs: [[u8; 512]; 2],
+    #[cfg(target_arch = "x86_64")]
+    values: [u8; 8],
 }
 
 impl Fours {
-    /// The table of these vectors, little-endian; the rest are zero.
-    pub const fn new<const N: usize>(vectors: [u32; N]) -> Self {
+    /// The table of these vectors, three bits a code with the first in the low bits; the rest are zero.
+    pub const fn new<const N: usize>(grid: &[u16; N], values: [u8; 8]) -> Self {
         let mut words = [0; 512];
         let mut i = 0;
-        while i < N {
-            words[i] = vectors[i];
+        while i < 4 * N {
+            let value = values[(grid[i / 4] >> (3 * (i % 4)) & 7) as usize];
+            words[i / 4] |= (value as u32) << (8 * (i % 4));
             i += 1;
         }
         #[cfg(target_arch = "x86_64")]
         {
-            let mut planes = [[0; 512]; 4];
+            let mut pairs = [[0; 512]; 2];
             let mut i = 0;
-            while i < 4 * N {
-                planes[i % 4][i / 4] = (vectors[i / 4] >> (8 * (i % 4))) as u8;
+            while i < 2 * N {
+                pairs[i % 2][i / 2] = (grid[i / 2] >> (6 * (i % 2)) & 63) as u8;
                 i += 1;
             }
-            Self { words, planes }
+            Self { words, pairs, values }
         }
         #[cfg(not(target_arch = "x86_64"))]
         Self { words }
@@ -46,41 +52,59 @@ impl Fours {
         }
     }
 
-    /// The same with the byte permutations of AVX-512 VBMI: each reads 64 bytes of a plane of 128.
+    /// The same for `R` rows with the byte permutations of AVX-512 VBMI. One looks up 64 indices in 128 bytes, and a
+    /// byte holds two codes, so that half as many do; the codes are then cut out and looked up in turn.
     ///
     /// # Safety
     /// As for [`Fours::each`]; the processor must have these instructions. With `WIDE` unset, `high` must be zero.
     #[cfg(target_arch = "x86_64")]
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    pub(super) unsafe fn permuted<const WIDE: bool>(&self, indices: *const u8, high: u64, to: *mut u8) {
+    pub(super) unsafe fn permuted<const WIDE: bool, const R: usize>(
+        &self,
+        indices: &[*const u8; R],
+        high: &[u64; R],
+        to: &[*mut u8; R],
+    ) {
         use std::arch::x86_64::*;
-        // SAFETY: the caller's promise; every load lies within a plane.
+        // SAFETY: the caller's promise; every load lies within a table.
         unsafe {
-            // Vectors come out interleaved: four of each of four runs of 16 indices. So indices go in that way.
-            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let index = _mm512_permutexvar_epi32(order, _mm512_loadu_si512(indices.cast()));
-            let eighth = _mm512_movepi8_mask(index);
-            let ninth = _mm512_movepi8_mask(_mm512_permutexvar_epi32(order, _mm512_movm_epi8(high)));
-            let half = |plane: *const u8| {
-                let at = |i: usize| _mm512_loadu_si512(plane.add(64 * i).cast());
-                let low = _mm512_permutex2var_epi8(at(0), index, at(1));
-                _mm512_mask_blend_epi8(eighth, low, _mm512_permutex2var_epi8(at(2), index, at(3)))
-            };
-            let plane = |i: usize| {
-                let plane = self.planes[i].as_ptr();
-                if WIDE {
-                    _mm512_mask_blend_epi8(ninth, half(plane), half(plane.add(256)))
-                } else {
-                    half(plane)
+            let zero = _mm512_setzero_si512();
+            let (mut index, mut eighth, mut pairs) = ([zero; R], [0; R], [[zero; 2]; R]);
+            for r in 0..R {
+                index[r] = _mm512_loadu_si512(indices[r].cast());
+                eighth[r] = _mm512_movepi8_mask(index[r]);
+            }
+            for half in 0..2 {
+                let table = self.pairs[half].as_ptr();
+                let load = |i: usize| _mm512_loadu_si512(table.add(64 * i).cast());
+                for r in 0..R {
+                    let low = _mm512_permutex2var_epi8(load(0), index[r], load(1));
+                    let top = _mm512_permutex2var_epi8(load(2), index[r], load(3));
+                    pairs[r][half] = _mm512_mask_blend_epi8(eighth[r], low, top);
+                    if WIDE {
+                        let low = _mm512_permutex2var_epi8(load(4), index[r], load(5));
+                        let top = _mm512_permutex2var_epi8(load(6), index[r], load(7));
+                        let ninth = _mm512_mask_blend_epi8(eighth[r], low, top);
+                        pairs[r][half] = _mm512_mask_blend_epi8(high[r], pairs[r][half], ninth);
+                    }
                 }
-            };
-            let [a, b, c, d] = [plane(0), plane(1), plane(2), plane(3)];
-            let (low, low2) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
-            let (high, high2) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
-            _mm512_storeu_si512(to.cast(), _mm512_unpacklo_epi16(low, low2));
-            _mm512_storeu_si512(to.add(64).cast(), _mm512_unpackhi_epi16(low, low2));
-            _mm512_storeu_si512(to.add(128).cast(), _mm512_unpacklo_epi16(high, high2));
-            _mm512_storeu_si512(to.add(192).cast(), _mm512_unpackhi_epi16(high, high2));
+            }
+            // The eight bytes of two vectors are cut out of the four bytes of their pairs.
+            let pick = |i: i64| (2 * i) | (2 * i + 64) << 8 | (2 * i + 1) << 16 | (2 * i + 65) << 24;
+            let mut at =
+                _mm512_setr_epi64(pick(0), pick(1), pick(2), pick(3), pick(4), pick(5), pick(6), pick(7));
+            let cut = _mm512_set1_epi64(0x1b18_1310_0b08_0300);
+            let values = _mm512_broadcast_i32x4(_mm_set1_epi64x(i64::from_le_bytes(self.values)));
+            for i in 0..4 {
+                for r in 0..R {
+                    let [first, last] = pairs[r];
+                    let codes = _mm512_multishift_epi64_epi8(cut, _mm512_permutex2var_epi8(first, at, last));
+                    let codes = _mm512_and_si512(codes, _mm512_set1_epi8(7));
+                    _mm512_storeu_si512(to[r].add(64 * i).cast(), _mm512_shuffle_epi8(values, codes));
+                }
+                at = _mm512_add_epi64(at, _mm512_set1_epi64(0x1010_1010));
+            }
         }
     }
 }
