@@ -6,7 +6,7 @@ use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
 /// How far the prefetch stream runs ahead of the weights in use.
-const AHEAD: usize = 10 * 1024;
+const AHEAD: usize = 8 * 1024;
 /// The same for the planes of scales and biases, of which a row has far fewer bytes.
 const SIDE_AHEAD: usize = 1024;
 /// A cache line.

@@ -34,13 +34,13 @@ macro_rules! six_bit {
             }
         }
         #[inline(always)]
-        fn add<S: Dot, const C: usize>(s: S, acc: S::Sums, sums: S::Sums, factors: S::Factors) -> S::Sums {
-            match C {
-                0 => s.add_pairs::<0, 2>(acc, sums, factors),
-                1 => s.add_pairs::<1, 3>(acc, sums, factors),
-                2 => s.add_pairs::<4, 6>(acc, sums, factors),
-                _ => s.add_pairs::<5, 7>(acc, sums, factors),
-            }
+        fn add<S: Dot, const H: usize>(
+            s: S,
+            acc: S::Sums,
+            sums: [S::Sums; 2],
+            factors: S::Factors,
+        ) -> S::Sums {
+            s.add_pairs::<H>(acc, sums, factors)
         }
         #[inline(always)]
         unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2] {
@@ -94,8 +94,8 @@ impl Superblock for Q6K {
         unsafe { (s.factors_i8(o.at(192), multiples), 0) }
     }
     #[inline(always)]
-    fn add<S: Dot, const C: usize>(s: S, acc: S::Sums, sums: S::Sums, factors: S::Factors) -> S::Sums {
-        s.add_quads::<C>(acc, sums, factors)
+    fn add<S: Dot, const H: usize>(s: S, acc: S::Sums, sums: [S::Sums; 2], factors: S::Factors) -> S::Sums {
+        s.add_quads::<H>(acc, sums, factors)
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2] {

@@ -1,7 +1,7 @@
 //! Few rows of activations with K-quants of 256 weights and integer scales: everything within a block is integer.
 //!
 //! The block's own scales times the multiples of the activations' unit (see [`super::acts`]) fit 16 bits, and so do
-//! sums of four products. One multiplication scales such a sum in place, and one conversion to float serves 256
+//! sums of four products. One multiplication scales two vectors of such sums, and one conversion to float serves 256
 //! weights, where [`super::decode`] needs one for each 64.
 
 use super::acts::Row;
@@ -24,8 +24,8 @@ pub(super) trait Superblock: 'static {
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
     /// The integer scales times the activations' multiples, and the integer mins.
     unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, u64);
-    /// `acc + sums * factors` for the sums of the `C`th quarter.
-    fn add<S: Dot, const C: usize>(s: S, acc: S::Sums, sums: S::Sums, factors: S::Factors) -> S::Sums;
+    /// `acc + sums * factors` for the sums of the two quarters of the `H`th half.
+    fn add<S: Dot, const H: usize>(s: S, acc: S::Sums, sums: [S::Sums; 2], factors: S::Factors) -> S::Sums;
     /// `d` and `dmin`, the latter 0 where there are no mins.
     unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2];
 }
@@ -51,10 +51,22 @@ unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
                 factors[r][m] = F::factors(s, weights[r], acts[m].multiples.add(at / GROUP));
             }
         }
-        quarter::<S, F, R, M, 0>(s, weights, acts, at, &factors, &mut totals);
-        quarter::<S, F, R, M, 1>(s, weights, acts, at, &factors, &mut totals);
-        quarter::<S, F, R, M, 2>(s, weights, acts, at, &factors, &mut totals);
-        quarter::<S, F, R, M, 3>(s, weights, acts, at, &factors, &mut totals);
+        let first = quarter::<S, F, R, M, 0>(s, weights, acts, at);
+        let second = quarter::<S, F, R, M, 1>(s, weights, acts, at);
+        for r in 0..R {
+            for m in 0..M {
+                let sums = [first[r][m], second[r][m]];
+                totals[r][m] = F::add::<S, 0>(s, totals[r][m], sums, factors[r][m].0);
+            }
+        }
+        let first = quarter::<S, F, R, M, 2>(s, weights, acts, at);
+        let second = quarter::<S, F, R, M, 3>(s, weights, acts, at);
+        for r in 0..R {
+            for m in 0..M {
+                let sums = [first[r][m], second[r][m]];
+                totals[r][m] = F::add::<S, 1>(s, totals[r][m], sums, factors[r][m].0);
+            }
+        }
         for r in 0..R {
             let [d, dmin] = F::scales(s, weights[r]);
             for m in 0..M {
@@ -69,16 +81,15 @@ unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
     }
 }
 
-/// A quarter of a block.
+/// The sums of four products each of a quarter of a block.
 #[inline(always)]
 unsafe fn quarter<S: Dot, F: Superblock, const R: usize, const M: usize, const C: usize>(
     s: S,
     weights: [Octet; R],
     acts: &[Row; M],
     at: usize,
-    factors: &[[(S::Factors, u64); M]; R],
-    totals: &mut [[S::Sums; M]; R],
-) {
+) -> [[S::Sums; M]; R] {
+    let mut sums = [[s.no_sums(); M]; R];
     // SAFETY: as for `block`.
     unsafe {
         let mut a = [s.bytes(acts[0].codes.add(at + 64 * C)); M];
@@ -93,11 +104,11 @@ unsafe fn quarter<S: Dot, F: Superblock, const R: usize, const M: usize, const C
         for r in 0..R {
             let w = F::codes::<S, C>(s, weights[r]);
             for m in 0..M {
-                let dot = s.dot_unsigned(start[m], w, a[m]);
-                totals[r][m] = F::add::<S, C>(s, totals[r][m], dot, factors[r][m].0);
+                sums[r][m] = s.dot_unsigned(start[m], w, a[m]);
             }
         }
     }
+    sums
 }
 
 /// `R` neighbouring weight rows from row `n` on, times `M` rows of activations from row `token` on; past the last row

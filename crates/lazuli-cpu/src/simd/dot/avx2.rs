@@ -54,16 +54,20 @@ unsafe fn scaled(acc: __m256, sums: __m256i, scales: __m256, pick: __m256i) -> _
     unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_permutevar8x32_ps(scales, pick), acc) }
 }
 
-/// `acc + sums * factors[pick]` for sums and factors that fit 16 bits, the factors zero above them.
+/// `acc + sums * factors` for sums that fit 16 bits: two vectors of them become one, four lanes of the first and then
+/// four of the second in each half, and the factors, eight in either half, are picked in that order.
 #[inline(always)]
 unsafe fn add_scaled<const DOT: bool>(
     acc: __m256i,
-    sums: __m256i,
+    [x, y]: [__m256i; 2],
     factors: __m256i,
-    pick: __m256i,
+    pick: [[usize; 2]; 2],
 ) -> __m256i {
     unsafe {
-        let factors = _mm256_permutevar8x32_epi32(factors, pick);
+        let four = |i: usize| (2 * i as i64) * 0x0101_0101_0101_0101 + 0x0100_0100_0100_0100;
+        let [[a, b], [c, d]] = pick;
+        let factors = _mm256_shuffle_epi8(factors, _mm256_setr_epi64x(four(a), four(b), four(c), four(d)));
+        let sums = _mm256_packs_epi32(x, y);
         if DOT {
             _mm256_dpwssd_avx_epi32(acc, sums, factors)
         } else {
@@ -376,7 +380,7 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe {
             let x = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(x as i64));
             let factors = _mm_mullo_epi16(x, _mm_loadu_si128(by.cast()));
-            [_mm256_cvtepu16_epi32(factors), _mm256_setzero_si256()]
+            [_mm256_broadcastsi128_si256(factors), _mm256_setzero_si256()]
         }
     }
     #[inline(always)]
@@ -386,36 +390,36 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
             let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
             let low = _mm_mullo_epi16(_mm256_castsi256_si128(x), _mm_unpacklo_epi16(by, by));
             let high = _mm_mullo_epi16(_mm256_extracti128_si256::<1>(x), _mm_unpackhi_epi16(by, by));
-            [_mm256_cvtepu16_epi32(low), _mm256_cvtepu16_epi32(high)]
+            [_mm256_broadcastsi128_si256(low), _mm256_broadcastsi128_si256(high)]
         }
     }
     #[inline(always)]
-    fn add_pairs<const A: usize, const B: usize>(
+    fn add_pairs<const H: usize>(
         self,
         acc: Self::Sums,
-        sums: Self::Sums,
+        [x, y]: [Self::Sums; 2],
         factors: Self::Factors,
     ) -> Self::Sums {
         unsafe {
-            let (a, b) = (_mm256_set1_epi32(A as i32 % 8), _mm256_set1_epi32(B as i32 % 8));
+            let (low, high) = ([4 * H, 4 * H + 1], [4 * H + 2, 4 * H + 3]);
             [
-                add_scaled::<DOT>(acc[0], sums[0], factors[A / 8], a),
-                add_scaled::<DOT>(acc[1], sums[1], factors[B / 8], b),
+                add_scaled::<DOT>(acc[0], [x[0], y[0]], factors[0], [low, low]),
+                add_scaled::<DOT>(acc[1], [x[1], y[1]], factors[0], [high, high]),
             ]
         }
     }
     #[inline(always)]
-    fn add_quads<const C: usize>(
+    fn add_quads<const H: usize>(
         self,
         acc: Self::Sums,
-        sums: Self::Sums,
+        [x, y]: [Self::Sums; 2],
         factors: Self::Factors,
     ) -> Self::Sums {
         unsafe {
-            let (factors, at) = (factors[C / 2], 4 * (C as i32 % 2));
-            let a = _mm256_setr_epi32(at, at, at, at, at + 1, at + 1, at + 1, at + 1);
-            let b = _mm256_setr_epi32(at + 2, at + 2, at + 2, at + 2, at + 3, at + 3, at + 3, at + 3);
-            [add_scaled::<DOT>(acc[0], sums[0], factors, a), add_scaled::<DOT>(acc[1], sums[1], factors, b)]
+            [
+                add_scaled::<DOT>(acc[0], [x[0], y[0]], factors[H], [[0, 4], [1, 5]]),
+                add_scaled::<DOT>(acc[1], [x[1], y[1]], factors[H], [[2, 6], [3, 7]]),
+            ]
         }
     }
     #[inline(always)]

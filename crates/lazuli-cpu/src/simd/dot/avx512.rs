@@ -42,11 +42,21 @@ unsafe fn counts(a: i32, b: i32) -> __m512i {
     unsafe { join(_mm256_set1_epi16(a as i16), _mm256_set1_epi16(b as i16)) }
 }
 
-/// `acc + sums * factors` for sums that fit 16 bits and factors in the low halves of their lanes.
+/// `acc + sums * factors` for sums that fit 16 bits: two vectors of them become one, four lanes of the first and then
+/// four of the second in each quarter, and the factors are picked in that order.
 #[inline(always)]
-unsafe fn add_scaled<const DOT: bool>(acc: __m512i, sums: __m512i, factors: __m512i) -> __m512i {
+unsafe fn add_scaled<const DOT: bool>(
+    acc: __m512i,
+    [x, y]: [__m512i; 2],
+    factors: __m512i,
+    pick: [[usize; 2]; 4],
+) -> __m512i {
     unsafe {
-        // The high halves of the factors are zero, so what the sums' sign bits give is nothing.
+        let four = |i: usize| i as i64 * 0x0001_0001_0001_0001;
+        let [[a, b], [c, d], [e, f], [g, h]] = pick;
+        let pick = _mm512_setr_epi64(four(a), four(b), four(c), four(d), four(e), four(f), four(g), four(h));
+        let factors = _mm512_permutexvar_epi16(pick, factors);
+        let sums = _mm512_packs_epi32(x, y);
         if DOT {
             _mm512_dpwssd_epi32(acc, sums, factors)
         } else {
@@ -350,8 +360,7 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     unsafe fn factors_u8(self, x: u64, by: *const i16) -> __m512i {
         unsafe {
             let x = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(x as i64));
-            let factors = _mm_mullo_epi16(x, _mm_loadu_si128(by.cast()));
-            _mm512_zextsi256_si512(_mm256_cvtepu16_epi32(factors))
+            _mm512_zextsi128_si512(_mm_mullo_epi16(x, _mm_loadu_si128(by.cast())))
         }
     }
     #[inline(always)]
@@ -360,28 +369,19 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             let by = _mm_loadu_si128(by.cast());
             let twice = _mm256_set_m128i(_mm_unpackhi_epi16(by, by), _mm_unpacklo_epi16(by, by));
             let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
-            _mm512_cvtepu16_epi32(_mm256_mullo_epi16(x, twice))
+            _mm512_zextsi256_si512(_mm256_mullo_epi16(x, twice))
         }
     }
     #[inline(always)]
-    fn add_pairs<const A: usize, const B: usize>(
-        self,
-        acc: __m512i,
-        sums: __m512i,
-        factors: __m512i,
-    ) -> __m512i {
-        unsafe {
-            let pick = join(_mm256_set1_epi32(A as i32), _mm256_set1_epi32(B as i32));
-            add_scaled::<DOT>(acc, sums, _mm512_permutexvar_epi32(pick, factors))
-        }
+    fn add_pairs<const H: usize>(self, acc: __m512i, sums: [__m512i; 2], factors: __m512i) -> __m512i {
+        let (low, high) = ([4 * H, 4 * H + 1], [4 * H + 2, 4 * H + 3]);
+        unsafe { add_scaled::<DOT>(acc, sums, factors, [low, low, high, high]) }
     }
     #[inline(always)]
-    fn add_quads<const C: usize>(self, acc: __m512i, sums: __m512i, factors: __m512i) -> __m512i {
-        unsafe {
-            let quad = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-            let pick = _mm512_add_epi32(quad, _mm512_set1_epi32(4 * C as i32));
-            add_scaled::<DOT>(acc, sums, _mm512_permutexvar_epi32(pick, factors))
-        }
+    fn add_quads<const H: usize>(self, acc: __m512i, sums: [__m512i; 2], factors: __m512i) -> __m512i {
+        let at = 8 * H;
+        let pick = [[at, at + 4], [at + 1, at + 5], [at + 2, at + 6], [at + 3, at + 7]];
+        unsafe { add_scaled::<DOT>(acc, sums, factors, pick) }
     }
     #[inline(always)]
     fn add_wide(self, acc: __m512, sums: __m512i, by: f32) -> __m512 {

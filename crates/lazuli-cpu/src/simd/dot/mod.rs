@@ -181,18 +181,20 @@ pub trait Dot: Simd {
     /// # Safety
     /// `p` must be valid for reading 16 bytes and `by` for 8 values; products must fit 16 bits.
     unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors;
-    /// `acc + sums * factor` in integers: the first 8 lanes take factor `A`, the others factor `B`. Sums fit 16 bits.
-    fn add_pairs<const A: usize, const B: usize>(
+    /// `acc + sums * factors` in integers. Of `sums[0]` the first 8 lanes take factor `4 H` and the others `4 H + 2`, of
+    /// `sums[1]` factors `4 H + 1` and `4 H + 3`. Sums fit 16 bits. In which lanes the products end up is the level's
+    /// business: their sum over all lanes is what counts.
+    fn add_pairs<const H: usize>(
         self,
         acc: Self::Sums,
-        sums: Self::Sums,
+        sums: [Self::Sums; 2],
         factors: Self::Factors,
     ) -> Self::Sums;
-    /// The same where lane `i` takes factor `4 C + i / 4`.
-    fn add_quads<const C: usize>(
+    /// The same where lane `i` of `sums[j]` takes factor `8 H + 4 j + i / 4`.
+    fn add_quads<const H: usize>(
         self,
         acc: Self::Sums,
-        sums: Self::Sums,
+        sums: [Self::Sums; 2],
         factors: Self::Factors,
     ) -> Self::Sums;
     /// `acc + sums * by`, in floats.

@@ -399,25 +399,25 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         }
     }
     #[inline(always)]
-    fn add_pairs<const A: usize, const B: usize>(
+    fn add_pairs<const H: usize>(
         self,
         acc: Self::Sums,
-        sums: Self::Sums,
+        [x, y]: [Self::Sums; 2],
         factors: Self::Factors,
     ) -> Self::Sums {
         from_fn(|i| {
-            let at = if i < 2 { A } else { B };
-            add_scaled(acc[i], sums[i], factors[at / 4], at % 4)
+            let at = i / 2 * 2;
+            add_scaled(add_scaled(acc[i], x[i], factors[H], at), y[i], factors[H], at + 1)
         })
     }
     #[inline(always)]
-    fn add_quads<const C: usize>(
+    fn add_quads<const H: usize>(
         self,
         acc: Self::Sums,
-        sums: Self::Sums,
+        [x, y]: [Self::Sums; 2],
         factors: Self::Factors,
     ) -> Self::Sums {
-        from_fn(|i| add_scaled(acc[i], sums[i], factors[C], i))
+        from_fn(|i| add_scaled(add_scaled(acc[i], x[i], factors[2 * H], i), y[i], factors[2 * H + 1], i))
     }
     #[inline(always)]
     fn add_wide(self, acc: Self::Wide, sums: Self::Sums, by: f32) -> Self::Wide {

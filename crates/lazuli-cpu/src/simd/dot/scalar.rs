@@ -212,17 +212,30 @@ impl Dot for Scalar {
         from_fn(|i| i16::from(x[i]) * by[i / 2])
     }
     #[inline]
-    fn add_pairs<const A: usize, const B: usize>(
+    fn add_pairs<const H: usize>(
         self,
         acc: [i32; 16],
-        sums: [i32; 16],
+        [x, y]: [[i32; 16]; 2],
         factors: [i16; 16],
     ) -> [i32; 16] {
-        from_fn(|i| acc[i] + sums[i] * i32::from(factors[if i < 8 { A } else { B }]))
+        let factor = |i| i32::from(factors[i]);
+        from_fn(|i| {
+            let at = 4 * H + i / 8 * 2;
+            acc[i] + x[i] * factor(at) + y[i] * factor(at + 1)
+        })
     }
     #[inline]
-    fn add_quads<const C: usize>(self, acc: [i32; 16], sums: [i32; 16], factors: [i16; 16]) -> [i32; 16] {
-        from_fn(|i| acc[i] + sums[i] * i32::from(factors[4 * C + i / 4]))
+    fn add_quads<const H: usize>(
+        self,
+        acc: [i32; 16],
+        [x, y]: [[i32; 16]; 2],
+        factors: [i16; 16],
+    ) -> [i32; 16] {
+        let factor = |i| i32::from(factors[i]);
+        from_fn(|i| {
+            let at = 8 * H + i / 4;
+            acc[i] + x[i] * factor(at) + y[i] * factor(at + 4)
+        })
     }
     #[inline]
     fn add_wide(self, acc: [f32; 16], sums: [i32; 16], by: f32) -> [f32; 16] {

@@ -53,19 +53,21 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 to.cast::<[f32; 2]>().write_unaligned([x, y]);
             }
             22..=25 => {
-                // Small enough that products fit 16 bits, and sums of four products as well.
-                let by = [3i16, 0, 255, 17, 1, 128, 200, 64];
-                let small = s.bytes(p);
-                let dot = s.dot_unsigned(s.no_sums(), s.low_nibbles(small), v);
+                // So small that the sum of all lanes, which is what counts, is exact in floats.
+                let by = [3i16, 0, 7, 5, 1, 6, 2, 4];
+                let small = s.low_nibbles(s.bytes(p));
+                let dot = s.dot_unsigned(s.no_sums(), small, small);
+                let other = s.dot_unsigned(s.no_sums(), small, s.low_nibbles(v));
                 let pairs = s.factors_u8(bits & 0x3f3f_3f3f_3f3f_3f3f, by.as_ptr());
                 let quads = s.factors_i8(p.add(7), by.as_ptr());
                 let acc = match op {
-                    22 => s.add_pairs::<0, 2>(dot, dot, pairs),
-                    23 => s.add_pairs::<5, 7>(s.no_sums(), dot, pairs),
-                    24 => s.add_quads::<1>(dot, dot, quads),
-                    _ => s.add_quads::<2>(s.no_sums(), dot, quads),
+                    22 => s.add_pairs::<0>(dot, [dot, other], pairs),
+                    23 => s.add_pairs::<1>(s.no_sums(), [other, dot], pairs),
+                    24 => s.add_quads::<0>(dot, [other, dot], quads),
+                    _ => s.add_quads::<1>(s.no_sums(), [dot, other], quads),
                 };
-                s.store_wide(to.cast(), s.add_wide(s.wide_zero(), acc, 0.5));
+                let sum = s.wide_sum(s.add_wide(s.wide_zero(), acc, 0.5));
+                to.cast::<f32>().write_unaligned(sum);
             }
             26..40 => decoding(s, op - 26, (w, bits), p, to),
             _ => {
