@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub acts: *const u8,
     /// Weight rows to go through.
     pub rows: Range<usize>,
+    /// Weight rows that there are.
+    pub all: usize,
     /// Output `[m, n]`.
     pub out: *mut f32,
     /// Values between two rows of the output.
@@ -62,13 +64,17 @@ pub(super) fn prefetch<S: Dot>(s: S, start: *const u8, bytes: usize) {
 /// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
 type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
 
-/// Adds the products of 256 weights of each of `R` rows with `M` rows of activations.
+/// Chunks of 64 codes in an octet.
+const CHUNKS: usize = OCTET / 64;
+
+/// Adds the products of the first `chunks` times 64 of 256 weights of each of `R` rows with `M` rows of activations.
+/// What stands in the octet after them may be anything.
 #[inline(always)]
 unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
     s: S,
     weights: [Octet; R],
     acts: &[Row; M],
-    at: usize,
+    (at, chunks): (usize, usize),
     sums: &mut [[Sum<S>; M]; R],
 ) {
     // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
@@ -85,12 +91,21 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
             }
         }
         chunk::<S, F, R, M, 0>(s, weights, acts, at, &scales, sums);
-        chunk::<S, F, R, M, 1>(s, weights, acts, at, &scales, sums);
-        chunk::<S, F, R, M, 2>(s, weights, acts, at, &scales, sums);
-        chunk::<S, F, R, M, 3>(s, weights, acts, at, &scales, sums);
+        if F::LEN == OCTET || chunks > 1 {
+            chunk::<S, F, R, M, 1>(s, weights, acts, at, &scales, sums);
+        }
+        if F::LEN == OCTET || chunks > 2 {
+            chunk::<S, F, R, M, 2>(s, weights, acts, at, &scales, sums);
+        }
+        if F::LEN == OCTET || chunks > 3 {
+            chunk::<S, F, R, M, 3>(s, weights, acts, at, &scales, sums);
+        }
         if F::MINS && !F::FINE {
             for r in 0..R {
-                let mins = F::mins(s, weights[r]);
+                let mut mins = F::mins(s, weights[r]);
+                if F::LEN < OCTET && chunks < CHUNKS {
+                    mins = s.eight_first(2 * chunks, mins);
+                }
                 for m in 0..M {
                     let group_sums = s.eight(acts[m].sums.add(at / GROUP));
                     sums[r][m].1 = s.eight_fma(mins, group_sums, sums[r][m].1);
@@ -184,6 +199,16 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
     }
 }
 
+/// Whether octet `index`, the end of row `n`, can be read where it lies: whole chunks of it are used, and what is read
+/// after them belongs to the rows that follow.
+#[inline(always)]
+fn reads_on<F: Blocks>(job: &Job, n: usize, index: usize) -> bool {
+    F::PLANES == 1
+        && job.shape.k % 64 == 0
+        && n < job.all
+        && (index + 1) * F::OCTET_BYTES <= (job.all - n) * job.row_bytes
+}
+
 /// Room beside `R` rows for what they do not hold as kernels want it.
 struct Rooms<const R: usize> {
     ends: [Remainder; R],
@@ -228,8 +253,9 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
         for at in (0..k).step_by(OCTET) {
             let index = at / OCTET;
             let mut octets = row;
+            let chunks = if F::LEN < OCTET { (k - at).div_ceil(64).min(CHUNKS) } else { CHUNKS };
             for (r, octet) in octets.iter_mut().enumerate() {
-                if F::LEN < OCTET && k - at < OCTET {
+                if F::LEN < OCTET && k - at < OCTET && !reads_on::<F>(job, n + r, index) {
                     *octet = rooms.ends[r].fill::<F>(row[r], index, job.row_bytes, job.sides.row_bytes);
                 } else {
                     *octet = Octet(row[r].0.add(index * F::OCTET_BYTES), row[r].1.at::<F>(index));
@@ -247,7 +273,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
                 Expanded::fill::<S, F, R>(&mut rooms.codes, s, &octets);
                 octets = Expanded::beside(&rooms.codes, octets);
             }
-            octet::<S, F, R, M>(s, octets, &acts, at, &mut sums);
+            octet::<S, F, R, M>(s, octets, &acts, (at, chunks), &mut sums);
         }
         for (r, sums) in sums.iter().enumerate().take(exist) {
             for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {

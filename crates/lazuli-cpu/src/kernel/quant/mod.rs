@@ -215,6 +215,7 @@ impl QuantMatmul {
                 shape: args.shape,
                 acts: args.acts,
                 rows,
+                all: self.n,
                 out: args.out,
                 stride: args.out_stride,
                 next,

@@ -3,8 +3,8 @@
 // SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
-use super::Dot;
 use super::bits::BitTables;
+use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
 
@@ -516,6 +516,10 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     fn eight_fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn eight_first(self, count: usize, x: __m256) -> __m256 {
+        unsafe { _mm256_and_ps(x, _mm256_loadu_ps(FIRST_LANES.as_ptr().add(8 - count.min(8)).cast())) }
     }
     #[inline(always)]
     fn eight_sum(self, x: __m256) -> f32 {

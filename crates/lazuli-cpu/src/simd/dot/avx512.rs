@@ -469,6 +469,10 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn eight_first(self, count: usize, x: __m256) -> __m256 {
+        unsafe { _mm256_maskz_mov_ps(((1u32 << count) - 1) as u8, x) }
+    }
+    #[inline(always)]
     fn eight_sum(self, x: __m256) -> f32 {
         unsafe {
             let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));

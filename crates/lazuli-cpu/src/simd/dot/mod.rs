@@ -18,6 +18,18 @@ mod tests;
 use super::float::Simd;
 pub use vectors::Fours;
 
+/// A window of this that begins `8 - n` lanes in has all bits of its first `n` lanes set, and none of the others.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+static FIRST_LANES: [u32; 16] = {
+    let mut lanes = [0; 16];
+    let mut i = 0;
+    while i < 8 {
+        lanes[i] = u32::MAX;
+        i += 1;
+    }
+    lanes
+};
+
 /// Integer dot products of quantised codes, and the shuffling that brings packed codes into order.
 ///
 /// Two widths stand side by side. Kernels that read a weight file's own layout (decode) are written over fixed
@@ -238,6 +250,8 @@ pub trait Dot: Simd {
     fn eight_mul(self, a: Self::Eight, b: Self::Eight) -> Self::Eight;
     /// `a * b + c`, rounded once.
     fn eight_fma(self, a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight;
+    /// The first `count` lanes, and 0 in the others, whatever stood there.
+    fn eight_first(self, count: usize, x: Self::Eight) -> Self::Eight;
     /// The sum of the lanes.
     fn eight_sum(self, x: Self::Eight) -> f32;
 

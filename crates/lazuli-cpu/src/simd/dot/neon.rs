@@ -3,8 +3,8 @@
 // SAFETY (of every block here): NEON is part of the base architecture, the dot-product instructions are promised by
 // the token, and pointers are vouched for by the callers of the trait's unsafe methods.
 
-use super::Dot;
 use super::bits::BitTables;
+use super::{Dot, FIRST_LANES};
 use crate::simd::Neon;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -512,6 +512,15 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     #[inline(always)]
     fn eight_fma(self, a: Self::Eight, b: Self::Eight, c: Self::Eight) -> Self::Eight {
         unsafe { [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn eight_first(self, count: usize, x: Self::Eight) -> Self::Eight {
+        unsafe {
+            let lanes = FIRST_LANES.as_ptr().add(8 - count.min(8));
+            let first =
+                |x, lanes| vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), vld1q_u32(lanes)));
+            [first(x[0], lanes), first(x[1], lanes.add(4))]
+        }
     }
     #[inline(always)]
     fn eight_sum(self, x: Self::Eight) -> f32 {

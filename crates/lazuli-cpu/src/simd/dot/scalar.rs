@@ -305,6 +305,10 @@ impl Dot for Scalar {
         from_fn(|i| a[i] * b[i] + c[i])
     }
     #[inline]
+    fn eight_first(self, count: usize, x: [f32; 8]) -> [f32; 8] {
+        from_fn(|i| if i < count { x[i] } else { 0.0 })
+    }
+    #[inline]
     fn eight_sum(self, x: [f32; 8]) -> f32 {
         ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
     }
