@@ -1,8 +1,10 @@
 """Checks that other programs read what `lazuli quantize` writes, and compute the same from it.
 
 mlx-lm loads folders and must give the same logits within 0.01 in single precision. llama.cpp loads GGUF files; the weights
-that it decodes must be the same bit for bit, and its perplexity within 0.5 % (1 % for formats with blocks of 256, for
-which it rounds activations more coarsely). What is not installed is skipped, with the reason.
+that it decodes must be the same bit for bit, and so must its perplexity be, within 0.5 %: of the file that llama-quantize
+expands to f32, against `--precision exact` of the packed one. Of the packed file itself llama.cpp's perplexity must be
+within 0.5 %, or 1 % for formats with blocks of 256, for which it rounds activations in groups of 256. What is not
+installed is skipped, with the reason.
 
     tools/interop.py MODEL.gguf TEXT [--lazuli target/release/lazuli] [--llama-perplexity llama-perplexity]
 
@@ -79,24 +81,32 @@ def check_llama(lazuli, perplexity, quantize, source, text, work):
     decodes = shutil.which(quantize) is not None and importlib.util.find_spec("gguf") is not None
     if not decodes:
         print(f"skipped: without {quantize} and gguf-py, weights as llama.cpp decodes them are not compared")
+
+    def score(path):
+        said = run(perplexity, "-m", path, "-f", text, "-c", "512", "-t", "2")
+        return float(re.search(r"Final estimate: PPL = ([0-9.]+)", said)[1])
+
+    def own_score(path, precision):
+        said = run(lazuli, "perplexity", path, "--file", text, "--precision", precision, "--json")
+        return json.loads(said.strip())["perplexity"]
+
     good = True
     for name in FILES:
         path = work / f"{name}.gguf"
         run(lazuli, "quantize", source, path, "--format", name)
-        said = run(perplexity, "-m", path, "-f", text, "-c", "512")
-        theirs = float(re.search(r"Final estimate: PPL = ([0-9.]+)", said)[1])
-        ours = json.loads(run(lazuli, "perplexity", path, "--file", text, "--json").strip())["perplexity"]
-        difference = abs(ours / theirs - 1)
+        theirs, ours = score(path), own_score(path, "fast")
         # llama.cpp rounds activations in groups of 256 where a format has blocks of 256, Lazuli in groups of 32.
-        passed = difference <= (0.005 if name in EXACT else 0.01)
+        passed = abs(ours / theirs - 1) <= (0.005 if name in EXACT else 0.01)
         same = ""
         if decodes:
             decoded = [work / "decoded-ours.gguf", work / "decoded-theirs.gguf"]
             run(lazuli, "quantize", path, decoded[0], "--format", "f32", "--requantize")
             run(quantize, "--allow-requantize", path, decoded[1], "F32")
             equal = floats(decoded[0]) == floats(decoded[1])
-            passed &= equal
-            same = f", weights {'are' if equal else 'are NOT'} bit-identical"
+            # Expanded, nothing rounds activations on either side.
+            plain, exact = score(decoded[1]), own_score(path, "exact")
+            passed &= equal and abs(exact / plain - 1) <= 0.005
+            same = f"; expanded {plain:.4f}, exact {exact:.4f}; weights {'are' if equal else 'are NOT'} bit-identical"
             for file in decoded:
                 file.unlink()
         good &= passed

@@ -30,7 +30,7 @@ pub(crate) fn infer(op: &Op, inputs: &[&Array]) -> Inferred {
             Ok((same_shape(inputs)?, promote(inputs[1].dtype(), inputs[2].dtype())?))
         }
         Op::Reduce { kind, axis } => reduce(*kind, *axis, inputs[0]),
-        Op::Matmul => matmul(inputs[0], inputs[1]),
+        Op::Matmul { .. } => matmul(inputs[0], inputs[1]),
         Op::Gather => gather(inputs[0], inputs[1]),
         Op::ExpertMatmul => expert_matmul(inputs),
         Op::TopK { count } => top_k(*count, inputs[0]),

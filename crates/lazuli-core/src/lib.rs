@@ -37,7 +37,7 @@ pub use buffer::Buffer;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use fused::Fused;
-pub use op::{Binary, Op, Reduce, Scalar, Unary};
+pub use op::{Binary, Op, Reduce, Rounding, Scalar, Unary};
 pub use reference::Reference;
 pub use runtime::{Runtime, RuntimeStats};
 pub use shape::{Layout, Shape};

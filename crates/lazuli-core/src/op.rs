@@ -94,6 +94,15 @@ pub enum Reduce {
     ArgMin,
 }
 
+/// Whether a backend may round a product's left side to few bits where the right side is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rounding {
+    /// It may, in a precision that trades digits for speed.
+    Allowed,
+    /// It may not, in any precision: a small error here would be a large one later.
+    Refused,
+}
+
 /// What a node does with its inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -131,7 +140,10 @@ pub enum Op {
         axis: usize,
     },
     /// `[.., m, k] x [.., k, n]` to `[.., m, n]` in f32; the second may be packed along `k`.
-    Matmul,
+    Matmul {
+        /// What may happen to the first before it meets packed weights.
+        rounding: Rounding,
+    },
     /// Rows of the first input (`[n, ..]`, packed ones are decoded to f32) that the second (i32) names.
     Gather,
     /// Each token's rows times the weights of the experts chosen for it: inputs `x [tokens, k]` (the same row for
@@ -169,7 +181,7 @@ impl Op {
             Self::Binary(_) => "binary",
             Self::Select => "select",
             Self::Reduce { .. } => "reduce",
-            Self::Matmul => "matmul",
+            Self::Matmul { .. } => "matmul",
             Self::Gather => "gather",
             Self::ExpertMatmul => "expert_matmul",
             Self::TopK { .. } => "top_k",

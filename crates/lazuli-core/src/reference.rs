@@ -93,7 +93,7 @@ impl Interpreter {
             Op::Binary(binary) => self::binary(*binary, &load(0)?, &load(1)?, out.dtype),
             Op::Select => select(&load(0)?, &load(1)?, &load(2)?),
             Op::Reduce { kind, axis } => reduce(*kind, *axis, &load(0)?, &step.inputs[0].shape),
-            Op::Matmul => matmul(&load(0)?, &load(1)?, &step.inputs),
+            Op::Matmul { .. } => matmul(&load(0)?, &load(1)?, &step.inputs),
             Op::Gather => gather(&load(0)?, &load(1)?, &step.inputs[0].shape)?,
             Op::ExpertMatmul => expert_matmul(&load(0)?, &load(1)?, &load(2)?, &step.inputs)?,
             Op::TopK { count } => top_k(*count, &load(0)?, step.inputs[0].shape.last_dim()),

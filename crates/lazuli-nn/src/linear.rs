@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use lazuli_core::Array;
+use lazuli_core::{Array, Rounding};
 
 use crate::{Result, Weights};
 
@@ -20,6 +20,7 @@ pub enum Bias {
 pub struct Linear {
     weight: Array,
     bias: Option<Array>,
+    rounding: Rounding,
 }
 
 impl Linear {
@@ -33,12 +34,18 @@ impl Linear {
             Bias::Without => None,
             Bias::With => Some(weights.get("bias", [outputs])?),
         };
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, rounding: Rounding::Allowed })
     }
 
     /// A projection by a weight `[outputs, inputs]` that something else has read (a tied embedding).
     pub fn from_weight(weight: Array) -> Self {
-        Self { weight, bias: None }
+        Self { weight, bias: None, rounding: Rounding::Allowed }
+    }
+
+    /// The same projection of rows that no backend may round, in any precision.
+    #[must_use]
+    pub fn unrounded(self) -> Self {
+        Self { rounding: Rounding::Refused, ..self }
     }
 
     /// The projection to the outputs in `range` alone: a view of the same weight.
@@ -49,13 +56,16 @@ impl Linear {
     #[must_use]
     pub fn rows(&self, range: Range<usize>) -> Self {
         let bias = self.bias.as_ref().map(|bias| bias.slice(0, range.clone()));
-        Self { weight: self.weight.slice(0, range), bias }
+        Self { weight: self.weight.slice(0, range), bias, rounding: self.rounding }
     }
 
     /// `[rows, inputs]` to f32 `[rows, outputs]`.
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
-        let y = x.matmul(&self.weight.t());
+        let y = match self.rounding {
+            Rounding::Allowed => x.matmul(&self.weight.t()),
+            Rounding::Refused => x.matmul_unrounded(&self.weight.t()),
+        };
         match &self.bias {
             Some(bias) => y + bias,
             None => y,

@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use crate::{Array, Op};
+use crate::{Array, Op, Rounding};
 
 impl Array {
     /// `[.., m, k] x [.., k, n]` to `[.., m, n]` in f32. The right side may be packed weights: a weight stored
@@ -17,7 +17,23 @@ impl Array {
     /// ```
     #[track_caller]
     pub fn matmul(&self, right: &Array) -> Self {
-        Self::apply(Op::Matmul, &[self, right])
+        Self::apply(Op::Matmul { rounding: Rounding::Allowed }, &[self, right])
+    }
+
+    /// [`Array::matmul`] whose left side no backend may round, in any precision: for small products that decide
+    /// something, such as which experts a token gets. Packed weights on the right are decoded exactly.
+    ///
+    /// ```
+    /// # use lazuli_core::{Array, Runtime};
+    /// let (x, w) = (Array::from_slice(&[1.0f32, 0.004], [1, 2]), Array::from_slice(&[1.0f32, 1.0], [1, 2]));
+    /// let y = x.matmul_unrounded(&w.t());
+    /// Runtime::reference().eval(&[&y])?;
+    /// assert_eq!(y.as_slice::<f32>()?, &[1.004]);
+    /// # Ok::<(), lazuli_core::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn matmul_unrounded(&self, right: &Array) -> Self {
+        Self::apply(Op::Matmul { rounding: Rounding::Refused }, &[self, right])
     }
 
     /// Rows times the weights of the experts chosen for each: `self` is `[tokens, k]` (one row for all of a token's

@@ -134,7 +134,7 @@ impl Wave<'_> {
             Op::Binary(binary) => self.plain(PlainOp::Binary(*binary), step),
             Op::Select => self.plain(PlainOp::Select, step),
             Op::Reduce { kind, axis } => self.reduce(*kind, *axis, step),
-            Op::Matmul => self.matmul(step),
+            Op::Matmul { rounding } => self.matmul(step, *rounding),
             Op::Gather => self.gather(step),
             Op::ExpertMatmul => self.experts(step),
             Op::TopK { .. } => self.choice((1, 1), GroupRank::Largest, step),

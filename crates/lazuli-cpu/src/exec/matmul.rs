@@ -1,7 +1,7 @@
 //! Matrix products: which kernel takes which weights, and who packs the activations.
 
 use lazuli_core::plan::{Operand, Step};
-use lazuli_core::{DType, Layout, Shape};
+use lazuli_core::{DType, Layout, Rounding, Shape};
 use lazuli_quant::Format;
 
 use super::Precision;
@@ -26,11 +26,12 @@ impl PackKey {
 
 impl Wave<'_> {
     /// `[.., m, k] x [.., k, n]`.
-    pub fn matmul(&mut self, step: &Step) {
+    pub fn matmul(&mut self, step: &Step, rounding: Rounding) {
         let (left, right) = (&step.inputs[0], &step.inputs[1]);
         let along_rows = right.shape.rank() == 2 && (right.layout.strides[0] == 1 || right.shape[0] == 1);
         match right.dtype {
-            DType::Quant(format) if self.packed_product(left, right, step, format) => {}
+            DType::Quant(format)
+                if rounding == Rounding::Allowed && self.packed_product(left, right, step, format) => {}
             DType::Quant(format) => self.rows_of(left, right, step, format),
             _ if along_rows => self.float_weights(left, right, step),
             _ => self.strided(left, right, step),
@@ -86,7 +87,8 @@ impl Wave<'_> {
         })
     }
 
-    /// Packed weights decoded to f32 rows: the exact precision, and formats without a kernel of their own.
+    /// Packed weights decoded to f32 rows: the exact precision, products whose left side must not be rounded, and
+    /// formats without a kernel of their own.
     fn rows_of(&mut self, left: &Operand, right: &Operand, step: &Step, format: Format) {
         let [m, n, k] = sizes(left, right);
         let (x, x_stride) = self.rows_f32(left, k);

@@ -189,7 +189,7 @@ mod tests {
         let (mut header, mut end) = (serde_json::Map::new(), 0);
         for (name, dtype, shape) in tensors {
             let size = match *dtype {
-                "U8" | "F8_E4M3" => 1,
+                "U8" | "F8_E4M3" | "F8_E5M2" => 1,
                 "BF16" => 2,
                 _ => 4,
             };
@@ -323,6 +323,7 @@ mod tests {
             &[("w", "F8_E4M3", &[200, 130]), ("w_scale_inv", "BF16", &[2, 3])],
             "expected F8E4M3 with F32",
         );
+        refused(&[("w", "F8_E5M2", &[200, 130]), ("w_scale_inv", "F32", &[2, 3])], "found F8E5M2 codes");
         refused(&[("w", "F8_E4M3", &[2, 200, 130]), ("w_scale_inv", "F32", &[2, 2, 3])], "two axes");
         for (settings, words) in [
             (
@@ -334,6 +335,10 @@ mod tests {
             (json!({"mode": "nvfp4", "global_scale": true}), "global_scale"),
             (json!({"bits": 7, "group_size": 64}), "7 bits"),
             (json!({"bits": 4, "group_size": 0}), "group_size"),
+            (json!({"bits": 4, "group_size": 16}), "4 bits in groups of 16"),
+            (json!({"bits": 4, "group_size": 100}), "4 bits in groups of 100"),
+            (json!({"quant_method": "fp8", "fmt": "e5m2", "weight_block_size": [128, 128]}), "only e4m3 is"),
+            (json!({"quant_method": "fp8"}), "without a `weight_block_size`"),
             (json!({"mode": "mxfp4", "bits": 8}), "Mxfp4"),
             (json!({"mode": "new"}), "new"),
             (json!({"quant_method": "fp8", "weight_block_size": [0, 1]}), "weight_block_size"),
@@ -342,6 +347,37 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         assert_eq!(Quantisation::from_config(&json!({"quantization": null})), Ok(Quantisation::None));
+    }
+
+    /// A file whose planes do not lie as its header says is refused before anything is grouped.
+    #[test]
+    fn planes_must_lie_in_the_file() {
+        let config = json!({"quantization": {"group_size": 64, "bits": 4}});
+        let open = |[codes, scales, biases]: [[u64; 2]; 3], len: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            let header = json!({
+                "a.weight": {"dtype": "U32", "shape": [8, 8], "data_offsets": codes},
+                "a.scales": {"dtype": "BF16", "shape": [8, 1], "data_offsets": scales},
+                "a.biases": {"dtype": "BF16", "shape": [8, 1], "data_offsets": biases},
+            })
+            .to_string();
+            let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; len]].concat();
+            std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
+            std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+            Checkpoint::open(dir.path()).and_then(Checkpoint::group_planes).map_err(|error| error.to_string())
+        };
+        let good = [[0, 256], [256, 272], [272, 288]];
+        assert_eq!(open(good, 288).unwrap().tensors().len(), 1);
+        let refused = |planes, len, words: &str| {
+            let error = open(planes, len).unwrap_err();
+            assert!(error.contains("model.safetensors") && error.contains(words), "{error}");
+        };
+        refused(good, 287, "truncated or damaged");
+        refused(good, 289, "belong to none");
+        refused([[0, 256], [256, 272], [u64::MAX - 16, u64::MAX]], 288, "truncated or damaged");
+        refused([[0, 256], [256, 272], [264, 280]], 280, "overlaps");
+        refused([[0, 256], [256, 272], [280, 296]], 296, "belong to no tensor");
+        refused([[0, 255], [255, 271], [271, 287]], 287, "given 255");
     }
 
     proptest! {

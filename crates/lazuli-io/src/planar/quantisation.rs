@@ -106,7 +106,7 @@ fn mlx_mode(settings: &Value) -> Result<MlxMode, String> {
     };
     match settings.get("mode").map_or(Some("affine"), Value::as_str) {
         Some("affine") => match (bits.unwrap_or(4), group.unwrap_or(64)) {
-            (bits @ (2 | 3 | 4 | 5 | 6 | 8), group @ (16 | 32 | 64 | 128)) => {
+            (bits @ (2 | 3 | 4 | 5 | 6 | 8), group @ (32 | 64 | 128)) => {
                 Ok(MlxMode::Affine { bits: bits as u8, group })
             }
             (bits, group) => {
@@ -132,6 +132,8 @@ fn fp8(settings: &Value) -> Result<Quantisation, String> {
         ("e4m3", _) => {
             Err("`quantization_config`: fp8 without a `weight_block_size` of two is not supported".into())
         }
-        (format, _) => Err(format!("`quantization_config`: fp8 of format {format} is not supported")),
+        (format, _) => {
+            Err(format!("`quantization_config`: fp8 of format {format} is not supported, only e4m3 is"))
+        }
     }
 }

@@ -72,7 +72,9 @@ impl Router {
     /// # Errors
     /// If one of them is missing or has another shape.
     pub fn load(weights: &Weights, config: RouterConfig) -> Result<Self> {
-        let projection = Linear::load(weights, config.experts, config.hidden, config.bias)?;
+        // A rounding error in a score can swap experts, which no later layer mends, and a router is a small part of
+        // what a token reads: its rows are never rounded.
+        let projection = Linear::load(weights, config.experts, config.hidden, config.bias)?.unrounded();
         let correction = match config.score {
             Score::CorrectedSigmoid => Some(weights.get("e_score_correction_bias", [config.experts])?),
             Score::Softmax | Score::Sigmoid => None,

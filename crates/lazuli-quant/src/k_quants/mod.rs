@@ -9,6 +9,7 @@ mod q4_k;
 mod q5_k;
 mod q6_k;
 mod search;
+mod settle;
 
 pub(crate) use q2_k::{decode_q2_k, encode_q2_k};
 pub(crate) use q3_k::{decode_q3_k, encode_q3_k};

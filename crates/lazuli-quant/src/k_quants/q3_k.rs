@@ -1,9 +1,9 @@
 //! Q3_K: 3-bit codes in groups of 16, signed 6-bit scales, no minimum.
 
 use super::q2_k::place;
-use super::search::{fit_symmetric, symmetric_code};
+use super::search::magnitudes;
+use super::settle::SymmetricBlock;
 use crate::blocks::{f16_at, field, pack_q3_k_scales, put_f16, q3_k, unpack_q3_k_scales};
-use crate::legacy::signed_extreme;
 
 pub(crate) fn decode_q3_k(block: &[u8; q3_k::BYTES], out: &mut [f32; 256]) {
     let d = f16_at(block, q3_k::D);
@@ -21,17 +21,12 @@ pub(crate) fn decode_q3_k(block: &[u8; q3_k::BYTES], out: &mut [f32; 256]) {
 }
 
 pub(crate) fn encode_q3_k(values: &[f32; 256], block: &mut [u8; q3_k::BYTES]) {
-    let mut fits = [0f32; 16];
-    for (fit, group) in fits.iter_mut().zip(values.chunks_exact(16)) {
-        let group: &[f32; 16] = group.try_into().expect("a chunk of 16");
-        *fit = fit_symmetric(group, 4);
-    }
+    let found = SymmetricBlock::search(values, (4, 32), magnitudes);
     block.fill(0);
-    let d = put_f16(block, q3_k::D, signed_extreme(&fits) / -32.0);
-    let scales = fits.map(|fit| symmetric_code(fit, d, 32));
-    block[q3_k::SCALES..q3_k::D].copy_from_slice(&pack_q3_k_scales(&scales));
-    for (e, &x) in values.iter().enumerate() {
-        let code = (symmetric_code(x, d * f32::from(scales[e / 16]), 4) + 4) as u8;
+    put_f16(block, q3_k::D, found.d);
+    block[q3_k::SCALES..q3_k::D].copy_from_slice(&pack_q3_k_scales(&found.scales));
+    for (e, code) in found.codes.as_flattened().iter().enumerate() {
+        let code = (code + 4) as u8;
         let (at, shift) = place(e);
         block[q3_k::QS + at] |= (code & 3) << shift;
         block[q3_k::HMASK + e % 32] |= (code >> 2) << (e / 32);

@@ -1,6 +1,7 @@
 //! Q4_K: 4-bit codes in groups of 32, 6-bit scales and minima.
 
-use super::search::AffineGroups;
+use super::search::raised_magnitudes;
+use super::settle::AffineBlock;
 use crate::blocks::{f16_at, field, pack_scales_mins, put_f16, q4_k, unpack_scales_mins};
 
 pub(crate) fn decode_q4_k(block: &[u8; q4_k::BYTES], out: &mut [f32; 256]) {
@@ -16,15 +17,15 @@ pub(crate) fn decode_q4_k(block: &[u8; q4_k::BYTES], out: &mut [f32; 256]) {
 }
 
 pub(crate) fn encode_q4_k(values: &[f32; 256], block: &mut [u8; q4_k::BYTES]) {
-    let groups = AffineGroups::search(values, 15);
-    let d = put_f16(block, q4_k::D, groups.d);
-    let dmin = put_f16(block, q4_k::DMIN, groups.dmin);
-    block[q4_k::SCALES..q4_k::QS].copy_from_slice(&pack_scales_mins(&groups.scales, &groups.mins));
-    put_low_nibbles(&mut block[q4_k::QS..], &groups.codes(values, 15, d, dmin));
+    let found = AffineBlock::<8, 32>::search(values, (15, 63), raised_magnitudes);
+    put_f16(block, q4_k::D, found.d);
+    put_f16(block, q4_k::DMIN, found.dmin);
+    block[q4_k::SCALES..q4_k::QS].copy_from_slice(&pack_scales_mins(&found.scales, &found.mins));
+    put_low_nibbles(&mut block[q4_k::QS..], found.codes.as_flattened());
 }
 
 /// Writes the low four bits of 256 codes as Q4_K and Q5_K lay them out.
-pub(super) fn put_low_nibbles(bytes: &mut [u8], codes: &[u8; 256]) {
+pub(super) fn put_low_nibbles(bytes: &mut [u8], codes: &[u8]) {
     for (bytes, pair) in bytes.chunks_exact_mut(32).zip(codes.chunks_exact(64)) {
         for (l, byte) in bytes.iter_mut().enumerate() {
             *byte = (pair[l] & 15) | (pair[32 + l] << 4);

@@ -1,7 +1,8 @@
 //! Q5_K: 5-bit codes in groups of 32, 6-bit scales and minima.
 
 use super::q4_k::put_low_nibbles;
-use super::search::AffineGroups;
+use super::search::raised_magnitudes;
+use super::settle::AffineBlock;
 use crate::blocks::{f16_at, field, pack_scales_mins, put_f16, q5_k, unpack_scales_mins};
 
 pub(crate) fn decode_q5_k(block: &[u8; q5_k::BYTES], out: &mut [f32; 256]) {
@@ -19,12 +20,12 @@ pub(crate) fn decode_q5_k(block: &[u8; q5_k::BYTES], out: &mut [f32; 256]) {
 }
 
 pub(crate) fn encode_q5_k(values: &[f32; 256], block: &mut [u8; q5_k::BYTES]) {
-    let groups = AffineGroups::search(values, 31);
-    let d = put_f16(block, q5_k::D, groups.d);
-    let dmin = put_f16(block, q5_k::DMIN, groups.dmin);
-    block[q5_k::SCALES..q5_k::QH].copy_from_slice(&pack_scales_mins(&groups.scales, &groups.mins));
-    let codes = groups.codes(values, 31, d, dmin);
-    put_low_nibbles(&mut block[q5_k::QS..], &codes);
+    let found = AffineBlock::<8, 32>::search(values, (31, 63), raised_magnitudes);
+    put_f16(block, q5_k::D, found.d);
+    put_f16(block, q5_k::DMIN, found.dmin);
+    block[q5_k::SCALES..q5_k::QH].copy_from_slice(&pack_scales_mins(&found.scales, &found.mins));
+    let codes = found.codes.as_flattened();
+    put_low_nibbles(&mut block[q5_k::QS..], codes);
     for (l, byte) in block[q5_k::QH..q5_k::QS].iter_mut().enumerate() {
         *byte = (0..8).fold(0, |bits, group| bits | ((codes[32 * group + l] >> 4) << group));
     }

@@ -1,8 +1,8 @@
 //! Q6_K: 6-bit codes in groups of 16, signed 8-bit scales, no minimum.
 
-use super::search::{fit_symmetric, symmetric_code};
+use super::search::magnitudes;
+use super::settle::SymmetricBlock;
 use crate::blocks::{f16_at, field, put_f16, q6_k};
-use crate::legacy::signed_extreme;
 
 pub(crate) fn decode_q6_k(block: &[u8; q6_k::BYTES], out: &mut [f32; 256]) {
     let d = f16_at(block, q6_k::D);
@@ -19,19 +19,13 @@ pub(crate) fn decode_q6_k(block: &[u8; q6_k::BYTES], out: &mut [f32; 256]) {
 }
 
 pub(crate) fn encode_q6_k(values: &[f32; 256], block: &mut [u8; q6_k::BYTES]) {
-    let mut fits = [0f32; 16];
-    for (fit, group) in fits.iter_mut().zip(values.chunks_exact(16)) {
-        let group: &[f32; 16] = group.try_into().expect("a chunk of 16");
-        *fit = fit_symmetric(group, 32);
-    }
+    let found = SymmetricBlock::search(values, (32, 128), magnitudes);
     block.fill(0);
-    let d = put_f16(block, q6_k::D, signed_extreme(&fits) / -128.0);
-    for (group, fit) in fits.into_iter().enumerate() {
-        let stored = symmetric_code(fit, d, 128);
-        block[q6_k::SCALES + group] = stored as u8;
-        let scale = d * f32::from(stored);
-        for (i, &x) in values[16 * group..][..16].iter().enumerate() {
-            let code = (symmetric_code(x, scale, 32) + 32) as u8;
+    put_f16(block, q6_k::D, found.d);
+    for (group, codes) in found.codes.iter().enumerate() {
+        block[q6_k::SCALES + group] = found.scales[group] as u8;
+        for (i, code) in codes.iter().enumerate() {
+            let code = (code + 32) as u8;
             let (low_at, low_shift, high_at, high_shift) = places(16 * group + i);
             block[q6_k::QL + low_at] |= (code & 15) << low_shift;
             block[q6_k::QH + high_at] |= (code >> 4) << high_shift;

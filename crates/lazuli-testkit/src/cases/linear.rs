@@ -40,6 +40,13 @@ pub(super) fn add(table: &mut Table) {
             x.matmul(&w.t())
         });
     }
+    for (m, format) in [(1, Format::Q4K), (3, Format::Q8_0), (9, Format::Q4_1)] {
+        // Not `packed`: in no precision may the left side be rounded.
+        table.case(format!("{m} unrounded rows by {format:?}"), 2e-5, move |r| {
+            let (x, w) = (r.floats([m, 512], DType::F32), r.packed(40, 512, format));
+            x.matmul_unrounded(&w.t())
+        });
+    }
     table.packed("rows of a packed slice", 2e-5, |r| {
         let (x, w) = (r.floats([3, 256], DType::F32), r.packed(60, 256, Format::Q4K));
         x.matmul(&w.slice(0, 20..50).t())
