@@ -7,6 +7,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
@@ -31,10 +32,19 @@ enum Owner {
     Heap { base: NonNull<u8>, layout: Layout },
     /// Memory of somebody else, kept alive by this handle.
     Foreign { _keep: Arc<dyn Any + Send + Sync> },
+    /// The same, of which some may still lie on a disk.
+    Mapped(Arc<dyn Mapped>),
     /// An exclusive part of a larger buffer.
     Part { _whole: Buffer },
     /// Lent by a recycler, to which it returns.
     Lent { memory: Option<Buffer>, home: Arc<Shelf> },
+}
+
+/// Memory of which some may lie on a disk until it is read: a mapped file.
+pub trait Mapped: AsRef<[u8]> + Send + Sync {
+    /// Starts to bring the bytes `range` into memory and does not wait for them. Bytes that seem to be there already
+    /// are left alone; whether anything was asked for. A hint: what the system refuses changes nothing but speed.
+    fn fetch(&self, range: Range<usize>) -> bool;
 }
 
 // SAFETY: a region is plain memory; what may be written, and when, is the contract of `Buffer::as_mut_ptr`.
@@ -74,6 +84,23 @@ impl Buffer {
         let bytes: &[u8] = (*owner).as_ref();
         let (start, len) = (NonNull::from(bytes).cast(), bytes.len());
         Self(Arc::new(Region { start, len, writable: false, owner: Owner::Foreign { _keep: owner } }))
+    }
+
+    /// As [`Buffer::from_owner`], of memory that [`Buffer::fetch`] can ask for.
+    pub fn from_mapped<T: Mapped + 'static>(owner: Arc<T>) -> Self {
+        let bytes: &[u8] = (*owner).as_ref();
+        let (start, len) = (NonNull::from(bytes).cast(), bytes.len());
+        Self(Arc::new(Region { start, len, writable: false, owner: Owner::Mapped(owner) }))
+    }
+
+    /// Starts to bring the bytes `range` (clipped to the buffer) into memory if they lie in a mapped file and are not
+    /// there yet; whether it did. Costs two small system calls if they are, and nothing for other buffers.
+    pub fn fetch(&self, range: Range<usize>) -> bool {
+        let range = range.start..range.end.min(self.len());
+        match &self.0.owner {
+            Owner::Mapped(file) if !range.is_empty() => file.fetch(range),
+            _ => false,
+        }
     }
 
     /// Cuts the buffer into parts of the given lengths, one after the other. Each part is a buffer of its own:
@@ -189,7 +216,7 @@ impl Drop for Region {
                     free.push(memory);
                 }
             }
-            Owner::Foreign { .. } | Owner::Part { .. } => {}
+            Owner::Foreign { .. } | Owner::Mapped(_) | Owner::Part { .. } => {}
         }
     }
 }
@@ -255,6 +282,27 @@ mod tests {
         assert_eq!(recycler.idle_bytes(), 8192);
         let second = recycler.take(6000).expect("small");
         assert_eq!((second.as_ptr(), second.len(), recycler.idle_bytes()), (address, 6000, 0));
+    }
+
+    #[test]
+    fn only_mapped_memory_is_fetched_and_only_what_it_has() {
+        struct Pages(Vec<u8>, Mutex<Vec<Range<usize>>>);
+        impl AsRef<[u8]> for Pages {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        impl Mapped for Pages {
+            fn fetch(&self, range: Range<usize>) -> bool {
+                self.1.lock().expect("no panic").push(range);
+                true
+            }
+        }
+        let pages = Arc::new(Pages(vec![0; 10], Mutex::default()));
+        let mapped = Buffer::from_mapped(pages.clone());
+        assert!(mapped.fetch(2..5) && mapped.fetch(8..100) && !mapped.fetch(10..12));
+        assert_eq!(*pages.1.lock().expect("no panic"), [2..5, 8..10]);
+        assert!(!mapped.is_writable() && !Buffer::from_owner(Arc::new(vec![1u8])).fetch(0..1));
     }
 
     #[test]

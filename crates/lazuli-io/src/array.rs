@@ -76,7 +76,7 @@ pub(crate) fn dtype(encoding: Encoding) -> Option<DType> {
 
 /// The whole file as a buffer, without a copy.
 pub(crate) fn buffer(file: &MappedFile) -> Buffer {
-    Buffer::from_owner(Arc::new(file.clone()))
+    Buffer::from_mapped(Arc::new(file.clone()))
 }
 
 #[cfg(test)]

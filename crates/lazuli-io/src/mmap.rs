@@ -9,6 +9,7 @@ use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lazuli_core::Mapped;
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
@@ -37,7 +38,8 @@ struct Inner {
 }
 
 enum Bytes {
-    Mapped(Mmap),
+    /// The mapping, and the file that it shows.
+    Mapped(Mmap, File),
     /// Bytes that never were a file: tests and fuzz targets.
     Owned(Vec<u8>),
 }
@@ -62,7 +64,7 @@ impl MappedFile {
         // while it is mapped, reads may see changed bytes or raise SIGBUS: every mapped reader shares that
         // risk, and the parsers check what they read into their own memory, never twice from the mapping.
         let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
-        Ok(Self::new(Bytes::Mapped(map), path.to_owned()))
+        Ok(Self::new(Bytes::Mapped(map, file), path.to_owned()))
     }
 
     /// Wraps bytes that are in memory already; `path` only names them in messages.
@@ -86,10 +88,39 @@ impl MappedFile {
         if range.start >= end {
             return;
         }
-        if let Bytes::Mapped(map) = &self.inner.bytes {
+        if let Bytes::Mapped(map, _) = &self.inner.bytes {
             advise_mapped(map, range.start, end - range.start, advice);
         }
     }
+}
+
+impl Mapped for MappedFile {
+    /// Whether bytes are in memory is judged by two of them: pages that are read together are evicted together.
+    fn fetch(&self, range: Range<usize>) -> bool {
+        let Bytes::Mapped(_, file) = &self.inner.bytes else { return false };
+        let quarter = range.len() / 4;
+        if in_memory(file, range.start + quarter) && in_memory(file, range.end - 1 - quarter) {
+            return false;
+        }
+        self.advise(range, Advice::WillNeed);
+        true
+    }
+}
+
+/// Whether the byte at `offset` can be read without waiting for a disk. `mincore` would say yes to everything in files
+/// of other users. File systems that cannot tell count as memory: the pages come when they are read.
+#[cfg(target_os = "linux")]
+fn in_memory(file: &File, offset: usize) -> bool {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let mut byte = [0];
+    let mut into = [std::io::IoSliceMut::new(&mut byte)];
+    preadv2(file, &mut into, offset as u64, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+}
+
+/// Elsewhere the system is not asked: pages come when they are read.
+#[cfg(not(target_os = "linux"))]
+fn in_memory(_: &File, _: usize) -> bool {
+    true
 }
 
 #[cfg(unix)]
@@ -126,7 +157,7 @@ impl Deref for MappedFile {
 
     fn deref(&self) -> &[u8] {
         match &self.inner.bytes {
-            Bytes::Mapped(map) => map,
+            Bytes::Mapped(map, _) => map,
             Bytes::Owned(bytes) => bytes,
         }
     }
@@ -164,6 +195,33 @@ mod tests {
         drop(file);
         assert_eq!(&clone[..], &bytes[..]);
         assert_eq!(clone.path(), path);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_in_memory_is_not_fetched_and_what_is_not_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        let len = 8 << 20;
+        std::fs::write(&path, vec![1u8; len]).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert!(!file.fetch(0..len), "what was just written is in memory");
+        assert!(!MappedFile::from_bytes(vec![0; 9], "owned").fetch(0..9));
+        // Written pages leave memory when they are on the disk and nobody maps them.
+        drop(file);
+        let plain = File::open(&path).unwrap();
+        plain.sync_all().unwrap();
+        rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        if in_memory(&plain, len / 2) {
+            return; // A file system in memory.
+        }
+        assert!(file.fetch(0..len));
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !in_memory(&plain, len / 2) {
+            assert!(std::time::Instant::now() < until, "asked for, and not there after 20 s");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! query, and its value projection behind the attention, leaves attention over the latent rows themselves: the pool
 //! keeps `kv_rank + rope_dim` numbers per token and nothing per head, and values are the first part of the keys.
 //!
-//! Prefill runs absorbed too. Expanding keys and values would save multiplications inside a chunk (192 + 128 per head
-//! and pair of tokens in place of 576 + 512), but the pages hold latents, so each chunk would have to expand the
-//! whole context before it, head by head, and keep that in memory.
+//! Prefill runs absorbed too. Expanding keys and values would halve the multiplications of a chunk and is more than twice
+//! as fast where it was measured (`docs/perf-log.md`), but the pages hold latents, so each chunk would have to expand the
+//! whole context before it, head by head, and keep that in memory under a shape that grows.
 
 use lazuli_core::Array;
 use lazuli_core::fused::{PagedAttention, Pages};

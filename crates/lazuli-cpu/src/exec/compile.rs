@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Machine;
 use super::elementwise;
+use super::task::ahead::Lots;
 use super::task::{Kernel, Loc, Task, link_weights};
 use crate::kernel::Element;
 use crate::kernel::choice::Choice;
@@ -22,13 +23,17 @@ use crate::kernel::softmax::Softmax;
 /// A plan's tasks and the memory they need besides the arena.
 pub(super) struct Phases {
     pub tasks: Vec<Vec<Task>>,
+    /// Whether a task asks for weights before they are read.
+    pub asks_ahead: bool,
     pub workspace: usize,
     pub worker_scratch: usize,
 }
 
 /// Chooses kernels for every step.
 pub(super) fn compile(machine: &Machine, plan: &Plan) -> Result<Phases> {
-    let mut out = Phases { tasks: Vec::new(), workspace: 0, worker_scratch: 0 };
+    let mut out = Phases { tasks: Vec::new(), asks_ahead: false, workspace: 0, worker_scratch: 0 };
+    let mut ahead = Lots::of(plan).into_iter().peekable();
+    out.asks_ahead = ahead.peek().is_some();
     for steps in &plan.waves {
         let mut wave = Wave {
             machine,
@@ -37,9 +42,11 @@ pub(super) fn compile(machine: &Machine, plan: &Plan) -> Result<Phases> {
             scratch: 0,
             packed: Vec::new(),
             shared: super::experts::Shared::default(),
+            ahead: None,
         };
-        for step in &plan.steps[steps.clone()] {
-            wave.step(step)?;
+        for number in steps.clone() {
+            wave.ahead = ahead.next_if(|(first, _)| *first == number).map(|(_, lots)| lots);
+            wave.step(&plan.steps[number])?;
         }
         out.tasks.extend(wave.stages.into_iter().filter(|tasks| !tasks.is_empty()));
         out.workspace = out.workspace.max(wave.workspace);
@@ -71,6 +78,8 @@ pub(super) struct Wave<'a> {
     pub packed: Vec<(super::matmul::PackKey, usize)>,
     /// Likewise what the products of experts prepared.
     pub shared: super::experts::Shared,
+    /// What the step in hand makes worth asking for.
+    pub ahead: Option<Lots>,
 }
 
 /// Elements that a chunk of cheap elementwise work takes at least.

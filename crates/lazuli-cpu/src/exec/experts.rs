@@ -6,6 +6,7 @@ use lazuli_core::{DType, Layout};
 use super::Precision;
 use super::compile::{Stage, Wave, element};
 use super::matmul::PackKey;
+use super::task::ahead::AheadTask;
 use super::task::experts::{ExpertTask, Geometry, Product, Rows, unit_rows};
 use super::task::{Kernel, Loc};
 use crate::kernel::experts::{Assignment, Ids};
@@ -56,6 +57,11 @@ impl Wave<'_> {
         };
         let assignment = Assignment { slots, experts: weights.shape[0], most };
         let at = self.assignment(ids, assignment);
+        if let Some(lots) = self.ahead.take() {
+            let at = Loc::Workspace(at);
+            let task = Kernel::Ahead(AheadTask { assignment, at, lots });
+            self.push_units(Stage::Pack, task, &[], at, 1);
+        }
         let (product, rows) = if let Some(kernel) = kernel {
             let product = Product::Packed { kernel, shared };
             let rows = if shared {

@@ -19,6 +19,7 @@ use lazuli_core::{Array, Backend, Bindings, Buffer, DType, Error, Fused, Op, Pro
 use crate::pool::Pool;
 use crate::simd::Level;
 
+use task::ahead::Watch;
 use task::{Memory, Task};
 
 /// How packed weights are multiplied.
@@ -104,6 +105,7 @@ impl Backend for Cpu {
             machine: self.machine.clone(),
             plan,
             phases: compiled.tasks,
+            watch: compiled.asks_ahead.then(Watch::default),
             scratch,
             scratch_start: compiled.workspace,
             workspace,
@@ -144,6 +146,8 @@ struct Compiled {
     machine: Machine,
     plan: Arc<Plan>,
     phases: Vec<Vec<Task>>,
+    /// Of plans that ask for weights before they are read.
+    watch: Option<Watch>,
     /// Packed activations and the like, then each worker's scratch.
     workspace: Buffer,
     scratch_start: usize,
@@ -152,7 +156,8 @@ struct Compiled {
 
 impl Program for Compiled {
     fn run(&self, bindings: &Bindings) -> Result<()> {
-        let memory = Memory::bind(&self.plan, bindings, &self.workspace);
+        let watch = self.watch.as_ref().filter(|watch| watch.is_due());
+        let memory = Memory::bind(&self.plan, bindings, &self.workspace, watch);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let mut pool = self.machine.pool.lock().unwrap_or_else(PoisonError::into_inner);
         pool.run(|worker| {
@@ -167,6 +172,7 @@ impl Program for Compiled {
                 worker.barrier();
             }
         });
+        watch.into_iter().for_each(Watch::run_ended);
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 

@@ -1,6 +1,7 @@
 //! [`Task`]: a kernel bound to operands, cut into chunks; and [`Memory`], where operands lie in one run.
 #![allow(unsafe_code)]
 
+pub(super) mod ahead;
 pub(super) mod experts;
 
 use std::ops::Range;
@@ -99,6 +100,8 @@ pub(super) enum Kernel {
         assignment: Assignment,
         layout: Ids,
     },
+    /// Weights asked for before they are read.
+    Ahead(ahead::AheadTask),
     /// Rows put in the order of an assignment.
     ExpertRows(experts::Rows),
     /// Those times their experts' weights.
@@ -157,6 +160,8 @@ pub(super) struct AttentionTask {
 pub(super) struct Memory<'a> {
     values: Vec<Storage<'a>>,
     workspace: &'a Buffer,
+    /// Where this run notes that weights were not in memory, if it should look for such.
+    watch: Option<&'a ahead::Watch>,
 }
 
 #[derive(Clone, Copy)]
@@ -174,7 +179,12 @@ unsafe impl Sync for Memory<'_> {}
 
 impl<'a> Memory<'a> {
     /// Resolves every value of the plan.
-    pub fn bind(plan: &Plan, bindings: &'a Bindings, workspace: &'a Buffer) -> Self {
+    pub fn bind(
+        plan: &Plan,
+        bindings: &'a Bindings,
+        workspace: &'a Buffer,
+        watch: Option<&'a ahead::Watch>,
+    ) -> Self {
         let storage = |place: Place| match place {
             Place::Leaf(leaf) => {
                 let view = &bindings.leaves[leaf];
@@ -189,7 +199,7 @@ impl<'a> Memory<'a> {
                 Storage { start: bindings.outputs[output].as_mut_ptr(), offset: 0, leaf: None }
             }
         };
-        Self { values: plan.values.iter().map(|v| storage(v.place)).collect(), workspace }
+        Self { values: plan.values.iter().map(|v| storage(v.place)).collect(), workspace, watch }
     }
 
     /// The first byte of an operand.
@@ -219,6 +229,16 @@ impl<'a> Memory<'a> {
         let Some(view) = storage.leaf else { return (SmallVec::new(), 0, false) };
         let planes = view.member(index).iter().map(lazuli_core::Plane::bytes).collect();
         (planes, storage.offset, view.stack.is_some())
+    }
+
+    /// The planes of a leaf that hold part `index` of an operand whose parts are `step` elements apart, or member
+    /// `index` if it is a stack; and the elements of their storage before that part.
+    fn stored(&self, loc: Loc, index: usize, step: usize) -> Option<(&'a [lazuli_core::Plane], usize)> {
+        let Loc::Value { value, offset, .. } = loc else { return None };
+        let storage = &self.values[value];
+        let view = storage.leaf?;
+        let before = if view.stack.is_some() { 0 } else { storage.offset + offset + index * step };
+        Some((view.member(index), before))
     }
 
     /// A range of the workspace that the caller alone uses.
@@ -262,6 +282,10 @@ impl Task {
                 return Ok(());
             }
             Kernel::Experts(k) => return k.run(&self.inputs, self.output, worker, memory, scratch),
+            Kernel::Ahead(k) => {
+                k.run(worker, memory);
+                return Ok(());
+            }
             _ => {}
         }
         let mut result = Ok(());
@@ -326,6 +350,7 @@ impl Task {
                 Kernel::MatmulPacked { .. }
                 | Kernel::Attend(_)
                 | Kernel::Join(_)
+                | Kernel::Ahead(_)
                 | Kernel::ExpertRows(_)
                 | Kernel::Experts(_) => {
                     unreachable!("`run` hands these out itself")

@@ -45,8 +45,13 @@ fn scaling(keys: &Keys, decoder: &Decoder, outer: Option<usize>, rotated: usize)
     let scaling = match kind.as_str() {
         "default" | "none" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: factor()? },
-        // It stretches with a sequence that outgrows the model's context, and does nothing within it.
-        "dynamic" => factor().map(|_| RopeScaling::None)?,
+        "dynamic" if rotated == 2 => {
+            return Err(keys.error("rope_type", "dynamic needs more than one pair of rotated elements"));
+        }
+        "dynamic" => {
+            // The model's own context, as in `transformers`, whatever else the file says.
+            RopeScaling::Dynamic { factor: at_least_one(keys, factor()?)?, original_context: decoder.context }
+        }
         "llama3" => llama3(keys, factor()?, original)?,
         "yarn" => RopeScaling::Yarn(yarn(keys, factor()?, original.unwrap_or(decoder.context))?),
         // The first Phi-3 files say `su`.
@@ -59,6 +64,14 @@ fn scaling(keys: &Keys, decoder: &Decoder, outer: Option<usize>, rotated: usize)
         }
     };
     keys.finish(&format!("rope of type {kind}")).map(|()| scaling)
+}
+
+/// The base of dynamic scaling would fall below zero with smaller factors.
+fn at_least_one(keys: &Keys, factor: f32) -> Result<f32> {
+    if factor < 1.0 {
+        return Err(keys.error("factor", format!("found {factor}, expected at least 1")));
+    }
+    Ok(factor)
 }
 
 /// LongRoPE whose lists are tensors; `rope_attention_factor` and `original_max_position_embeddings` stand beside the
@@ -192,10 +205,10 @@ mod tests {
     }
 
     #[test]
-    fn dynamic_scaling_does_nothing_within_the_context() {
+    fn dynamic_scaling_begins_where_the_context_ends() {
         let scaling = json!({"type": "dynamic", "factor": 2.0});
         let config = read(json!({"rope_theta": 1e4, "rope_scaling": scaling}), "full_attention").unwrap();
-        assert_eq!(config.scaling, RopeScaling::None);
+        assert_eq!(config.scaling, RopeScaling::Dynamic { factor: 2.0, original_context: 4096 });
     }
 
     #[test]

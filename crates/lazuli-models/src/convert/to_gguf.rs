@@ -128,7 +128,7 @@ impl Writer {
             RopeScaling::Factors(values) => {
                 Ok(Some(Computed { name: "rope_freqs.weight".to_owned(), shape: vec![values.len()], values }))
             }
-            RopeScaling::Yarn(_) | RopeScaling::Long(_) => {
+            RopeScaling::Yarn(_) | RopeScaling::Long(_) | RopeScaling::Dynamic { .. } => {
                 let what = "only linear scaling and that of Llama 3 are written to GGUF files";
                 Err(Error::setting("rope_scaling", what))
             }

@@ -102,7 +102,8 @@ impl Experts {
     /// Reads the experts' projections, in the first of these forms that `weights` has: `switch_mlp.gate_proj` and so
     /// on with all experts in one tensor; `experts.gate_up_proj` and `experts.down_proj`, likewise (alternating
     /// rows if the activation is clamped, whose float tensors are `[experts, inputs, outputs]`);
-    /// `experts.gate_proj` and so on; `experts.<number>` with the given `names`.
+    /// `experts.gate_proj` and so on; `experts.<number>` with the given `names`. Clamped experts have no numbers: if none
+    /// of their forms is there, the second is asked for.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
@@ -120,6 +121,8 @@ impl Experts {
             Self::joined(&whole, sizes, bias, activation)?
         } else if whole.contains("down_proj.weight") {
             Self::stacked(&whole, sizes, bias)?
+        } else if matches!(activation, ExpertActivation::Clamped { .. }) {
+            Self::joined(&whole, sizes, bias, activation)?
         } else {
             let all = |name, n, k| -> Result<ExpertLinear> {
                 Ok(ExpertLinear {

@@ -11,7 +11,8 @@ use super::{LongRope, RopeConfig, RopeScaling, Yarn, YarnRamp};
 pub(super) fn frequencies(config: &RopeConfig) -> Vec<f32> {
     let plain = plain(config.theta, config.rotated);
     match &config.scaling {
-        RopeScaling::None => plain,
+        // Within the original context the dynamic form does nothing.
+        RopeScaling::None | RopeScaling::Dynamic { .. } => plain,
         RopeScaling::Linear { factor } => plain.into_iter().map(|f| f / factor).collect(),
         RopeScaling::Factors(factors) | RopeScaling::Long(LongRope { short: factors, .. }) => {
             plain.into_iter().zip(factors).map(|(f, factor)| f / factor).collect()
@@ -29,10 +30,24 @@ pub(super) fn frequencies(config: &RopeConfig) -> Vec<f32> {
     }
 }
 
+/// The angles of a dynamic base in a pool for `context` tokens, more than the original context.
+pub(super) fn stretched(config: &RopeConfig, context: usize) -> Vec<f32> {
+    let &RopeScaling::Dynamic { factor, original_context } = &config.scaling else {
+        return frequencies(config);
+    };
+    let (factor, dim) = (f64::from(factor), config.rotated as f64);
+    let stretch = factor * context as f64 / original_context as f64 - (factor - 1.0);
+    plain_of(f64::from(config.theta) * stretch.powf(dim / (dim - 2.0)), config.rotated)
+}
+
 fn plain(theta: f32, rotated: usize) -> Vec<f32> {
+    plain_of(f64::from(theta), rotated)
+}
+
+fn plain_of(theta: f64, rotated: usize) -> Vec<f32> {
     let pair = |i: usize| {
         let exponent = (2 * i) as f32 / rotated as f32;
-        1.0 / (f64::from(theta).powf(f64::from(exponent)) as f32)
+        1.0 / (theta.powf(f64::from(exponent)) as f32)
     };
     (0..rotated / 2).map(pair).collect()
 }
@@ -99,6 +114,21 @@ mod tests {
             }
         }
         assert!(seen.iter().all(|&n| n > 0), "{seen:?}");
+    }
+
+    #[test]
+    fn a_dynamic_base_is_stretched_as_the_reference_does() {
+        let scaling = RopeScaling::Dynamic { factor: 4.0, original_context: 2048 };
+        let config = RopeConfig { theta: 10_000.0, rotated: 64, style: RopeStyle::Halves, scaling };
+        assert_eq!(frequencies(&config), with(RopeScaling::None));
+        // By hand: 4 * 8192 / 2048 - 3 = 13, to the power of 64 / 62 is 14.121376, times the base 141,213.76; the last
+        // exponent is 62 / 64.
+        let stretched = stretched(&config, 8192);
+        assert_eq!(stretched[0], 1.0);
+        for (pair, wanted) in [(1, 0.690_345_f32), (16, 0.002_661_1), (31, 1.025_786e-5)] {
+            let ratio = stretched[pair] / wanted;
+            assert!((ratio - 1.0).abs() < 1e-5, "pair {pair}: {} instead of {wanted}", stretched[pair]);
+        }
     }
 
     #[test]

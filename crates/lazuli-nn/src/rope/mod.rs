@@ -50,6 +50,13 @@ pub enum RopeScaling {
     Factors(Vec<f32>),
     /// LongRoPE (Ding et al., 2024).
     Long(LongRope),
+    /// A larger base in pools for more context than the model was trained for, none within it ("dynamic NTK").
+    Dynamic {
+        /// The factor.
+        factor: f32,
+        /// The context the model was trained for.
+        original_context: usize,
+    },
 }
 
 /// LongRoPE: each pair's angle divided by a factor of its own, from one of two lists.
@@ -58,7 +65,8 @@ pub struct LongRope {
     /// The factors for sequences within the original context, `[rotated / 2]`.
     pub short: Vec<f32>,
     /// The factors for longer ones. Which list is used depends on the pool's context and not on how long a
-    /// sequence is: keys that were rotated by one list cannot be compared with queries of the other.
+    /// sequence is: keys that were rotated by one list cannot be compared with queries of the other. In a pool for no
+    /// more than the original context this is what `transformers` computes, in a larger one what llama.cpp does.
     pub long: Vec<f32>,
     /// The context the model was first trained for.
     pub original_context: usize,
@@ -114,26 +122,35 @@ pub struct Rope {
     /// Radians per position of each pair, f32 `[rotated / 2]`.
     frequencies: Array,
     /// The same in pools for more context than this.
-    beyond: Option<(usize, Array)>,
+    beyond: Option<(usize, Beyond)>,
     /// Factor of the rotated elements.
     magnitude: f32,
     style: RopeStyle,
 }
 
+/// The angles in pools for more context than the original one.
+#[derive(Debug, Clone)]
+enum Beyond {
+    /// As they are.
+    Listed(Array),
+    /// From the pool's context. All sequences and positions of a pool share them; `transformers` makes them anew as a
+    /// sequence grows, and compares keys that were rotated by earlier ones with queries that were not.
+    Stretched(RopeConfig),
+}
+
 impl Rope {
     /// Computes the angles that `config` means.
     pub fn new(config: &RopeConfig) -> Self {
-        let list = |config: &RopeConfig| {
-            let frequencies = frequencies::frequencies(config);
-            let pairs = frequencies.len();
-            Array::from_vec(frequencies, [pairs])
-        };
+        let list = |config: &RopeConfig| list(frequencies::frequencies(config));
         let (beyond, magnitude) = match &config.scaling {
             RopeScaling::Yarn(yarn) => (None, yarn.attention_factor),
             RopeScaling::Long(rope) => {
                 let scaling = RopeScaling::Factors(rope.long.clone());
                 let long = list(&RopeConfig { scaling, ..config.clone() });
-                (Some((rope.original_context, long)), rope.attention_factor)
+                (Some((rope.original_context, Beyond::Listed(long))), rope.attention_factor)
+            }
+            &RopeScaling::Dynamic { original_context, .. } => {
+                (Some((original_context, Beyond::Stretched(config.clone()))), 1.0)
             }
             _ => (None, 1.0),
         };
@@ -144,14 +161,22 @@ impl Rope {
     #[track_caller]
     pub fn tables(&self, batch: &BatchArrays) -> RopeTables {
         let frequencies = match &self.beyond {
-            Some((context, frequencies)) if batch.context > *context => frequencies,
-            _ => &self.frequencies,
+            Some((context, beyond)) if batch.context > *context => match beyond {
+                Beyond::Listed(frequencies) => frequencies.clone(),
+                Beyond::Stretched(config) => list(frequencies::stretched(config, batch.context)),
+            },
+            _ => self.frequencies.clone(),
         };
         // Angles are products in f32, as the reference implementations compute them.
-        let angles = batch.positions.cast(DType::F32).expand_dims(-1) * frequencies; // [tokens, rotated / 2]
+        let angles = batch.positions.cast(DType::F32).expand_dims(-1) * &frequencies; // [tokens, rotated / 2]
         let scaled = |table: Array| if self.magnitude == 1.0 { table } else { table * self.magnitude };
         RopeTables { cos: scaled(angles.cos()), sin: scaled(angles.sin()), style: self.style }
     }
+}
+
+fn list(frequencies: Vec<f32>) -> Array {
+    let pairs = frequencies.len();
+    Array::from_vec(frequencies, [pairs])
 }
 
 /// The rotations of one batch's tokens, shared by layers and heads.
@@ -214,6 +239,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_larger_pool_stretches_the_dynamic_base_and_not_the_plan() {
+        let scaling = RopeScaling::Dynamic { factor: 2.0, original_context: 64 };
+        let rope = Rope::new(&RopeConfig { theta: 100.0, rotated: 4, style: RopeStyle::Halves, scaling });
+        let x = Array::from_slice(&[1.0f32, 1.0, 0.0, 0.0], [1, 1, 4]);
+        let runtime = Runtime::reference();
+        // By hand: twice the context is (2 * 2 - 1) ^ (4 / 2) = 9 times the base, whose root divides the second angle.
+        for (context, second) in [(40, 0.1f32), (64, 0.1), (128, 1.0 / 30.0), (256, 1.0 / 70.0)] {
+            let y = rope.tables(&batch(&[7], context)).rotate(&x);
+            runtime.eval(&[&y]).unwrap();
+            let y = y.as_slice::<f32>().unwrap();
+            let wanted = [7f32.cos(), (7.0 * second).cos(), 7f32.sin(), (7.0 * second).sin()];
+            assert!(y.iter().zip(wanted).all(|(y, w)| (y - w).abs() < 1e-6), "{context}: {y:?} {wanted:?}");
+        }
+        // One plan for angles that the model holds and one for those made for a pool, however large.
+        assert_eq!((runtime.stats().plan_misses, runtime.stats().plan_hits), (2, 2));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 For tests of memory and speed at true sizes without the true weights. What such a model says is noise.
 
 MODEL is a config.json of any supported architecture, or one of llama-3.2-1b, llama-3.1-8b, llama-3.3-70b, deepseek-r1, \
-qwen3-30b-a3b. Where the first layers of a model have no experts, fewer layers keep one that has.
+gpt-oss-20b, qwen3-30b-a3b. Where the first layers of a model have no experts, fewer layers keep one that has.
 
 Examples:
   lazuli synth llama-3.1-8b 8b-q4 --format q4
@@ -41,7 +41,7 @@ enum FormatArg {
     Q4,
     /// MLX, 8 bits in groups of 64
     Q8,
-    /// MLX, MXFP4
+    /// MLX, MXFP4; of gpt_oss as published
     Mxfp4,
     /// DeepSeek's 8-bit floats in tiles of 128 x 128
     Fp8,

@@ -12,6 +12,8 @@ pub enum Fill {
     Floats { centre: f32, deviation: f32 },
     /// Any bits at all: packed codes, 4 bytes an element.
     Codes,
+    /// The same, a byte an element.
+    Bytes,
     /// bf16 scales or biases of affine groups, so that decoded weights have `deviation` about zero.
     Affine { bits: u8, deviation: f32, kind: Side },
     /// e8m0 scales, likewise for MXFP4.
@@ -51,13 +53,13 @@ impl Source {
     pub fn new(fill: Fill, seed: u64, elements: u64) -> Self {
         // Planes of one weight must not repeat each other, but scales and biases must go together.
         let own = match fill {
-            Fill::Codes | Fill::Float8 => 1,
+            Fill::Codes | Fill::Bytes | Fill::Float8 => 1,
             _ => 2,
         };
         let size = match fill {
             Fill::Codes | Fill::Factors { .. } => 4,
             Fill::Floats { .. } | Fill::Affine { .. } => 2,
-            Fill::Exponents { .. } | Fill::Float8 => 1,
+            Fill::Bytes | Fill::Exponents { .. } | Fill::Float8 => 1,
         };
         let state = (seed ^ own).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         Self { fill, state, block: Vec::new(), left: elements * size }
@@ -98,7 +100,7 @@ impl Source {
         // Uniform in -1..1, with a deviation of the root of a third.
         let unit = |short: u16| f32::from(short as i16) / 32768.0;
         match self.fill {
-            Fill::Codes => piece.extend(bits.to_le_bytes()),
+            Fill::Codes | Fill::Bytes => piece.extend(bits.to_le_bytes()),
             // Without the highest exponent bit there is no NaN, and no number dwarfs the others.
             Fill::Float8 => piece.extend((bits & 0xbfbf_bfbf_bfbf_bfbf).to_le_bytes()),
             Fill::Floats { centre, deviation } => {

@@ -22,6 +22,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("llama-3.1-8b", include_str!("../../data/synth/llama-3.1-8b.json")),
     ("llama-3.3-70b", include_str!("../../data/synth/llama-3.3-70b.json")),
     ("deepseek-r1", include_str!("../../data/synth/deepseek-r1.json")),
+    ("gpt-oss-20b", include_str!("../../data/synth/gpt-oss-20b.json")),
     ("qwen3-30b-a3b", include_str!("../../data/synth/qwen3-30b-a3b.json")),
 ];
 
@@ -252,6 +253,7 @@ mod tests {
         assert_eq!(parameters("llama-3.1-8b"), 8_030_261_248);
         assert_eq!(parameters("llama-3.3-70b"), 70_553_706_496);
         assert_eq!(parameters("qwen3-30b-a3b"), 30_532_122_624);
+        assert_eq!(parameters("gpt-oss-20b"), 20_914_757_184);
         assert_eq!(parameters("deepseek-r1"), 671_026_419_200);
     }
 

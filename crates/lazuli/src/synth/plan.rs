@@ -1,5 +1,7 @@
 //! Which tensors are written, under which names, packed how: as the publishers of each format do it.
 
+mod gpt_oss;
+
 use std::collections::HashMap;
 
 use lazuli_core::Shape;
@@ -69,15 +71,19 @@ pub fn plan(
     listed: &[(String, Shape)],
     format: SynthFormat,
 ) -> Result<Vec<Planned>, SynthError> {
-    if config.get("model_type").and_then(Value::as_str) == Some("gpt_oss") {
-        return Err(SynthError::Unsuitable("gpt_oss has forms of its own, which are not written yet".into()));
-    }
     let mut weights: Vec<Weight> =
         listed.iter().map(|(name, shape)| Weight { name: name.clone(), shape: shape.to_vec() }).collect();
+    if is_gpt_oss(config) {
+        return gpt_oss::plan(weights, format);
+    }
     if matches!(format, SynthFormat::Q4 | SynthFormat::Q8 | SynthFormat::Mxfp4) {
         weights = in_mlx_names(config, weights)?;
     }
     Ok(weights.into_iter().flat_map(|weight| pack(weight, format)).collect())
+}
+
+fn is_gpt_oss(config: &Map<String, Value>) -> bool {
+    config.get("model_type").and_then(Value::as_str) == Some("gpt_oss")
 }
 
 /// MLX keeps the experts of a layer in one tensor, and latent attention in its absorbed form.
@@ -125,27 +131,34 @@ fn stacked_name(name: &str) -> Option<String> {
     Some(format!("{layer}.switch_mlp.{projection}.weight"))
 }
 
+fn seed_of(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// A tensor of bf16 numbers, of a weight with so many inputs.
+fn plain(name: String, shape: Vec<usize>, inputs: usize) -> Planned {
+    let (centre, deviation) = match shape.len() {
+        // Norms are about one, biases small.
+        1 if name.contains("norm") => (1.0, 0.05),
+        1 => (0.0, 0.01),
+        _ => (0.0, GAIN / (inputs as f32).sqrt()),
+    };
+    let seed = seed_of(&name);
+    Planned { name, shape, encoding: Encoding::BF16, fill: Fill::Floats { centre, deviation }, seed }
+}
+
 /// The tensors that hold a weight.
 fn pack(weight: Weight, format: SynthFormat) -> Vec<Planned> {
     let Weight { name, shape } = weight;
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let seed = seed_of(&name);
     let cols = shape.last().copied().unwrap_or(1);
     let planned =
         |name: String, shape: Vec<usize>, encoding, fill| Planned { name, shape, encoding, fill, seed };
     let module = name.strip_suffix(".weight").filter(|_| shape.len() >= 2);
     let router = [".gate.weight", ".router.weight", "_gate.weight"].iter().any(|end| name.ends_with(end));
     let deviation = GAIN / (cols as f32).sqrt();
-    let plain = |name: String, shape: Vec<usize>| {
-        let (centre, spread) = match shape.len() {
-            // Norms are about one, biases small.
-            1 if name.contains("norm") => (1.0, 0.05),
-            1 => (0.0, 0.01),
-            _ => (0.0, deviation),
-        };
-        vec![planned(name, shape, Encoding::BF16, Fill::Floats { centre, deviation: spread })]
-    };
+    let plain = |name: String, shape: Vec<usize>| vec![plain(name, shape, cols)];
     let Some(module) = module.filter(|_| !router).map(str::to_owned) else { return plain(name, shape) };
     let with_last =
         |last: usize| -> Vec<usize> { shape[..shape.len() - 1].iter().copied().chain([last]).collect() };
@@ -199,6 +212,7 @@ fn pack(weight: Weight, format: SynthFormat) -> Vec<Planned> {
 pub fn announce(config: &mut Map<String, Value>, format: SynthFormat) {
     let (key, value) = match format {
         SynthFormat::Bf16 => return,
+        SynthFormat::Mxfp4 if is_gpt_oss(config) => ("quantization_config", gpt_oss::announcement()),
         SynthFormat::Q4 => ("quantization", json!({"group_size": 64, "bits": 4, "mode": "affine"})),
         SynthFormat::Q8 => ("quantization", json!({"group_size": 64, "bits": 8, "mode": "affine"})),
         SynthFormat::Mxfp4 => ("quantization", json!({"group_size": 32, "bits": 4, "mode": "mxfp4"})),
