@@ -20,7 +20,7 @@ mod weights;
 
 pub use advice::Change;
 pub use error::{Error, Result};
-pub use kv::{KvFormat, KvLayout};
+pub use kv::KvFormat;
 pub use machine::{Budget, Machine, machines};
 pub use memory::{Memory, Sizes, Workload};
 pub use plan::{Beyond, Options, Outcome, Row, Source, plan};

@@ -6,7 +6,7 @@ use lazuli::backends::RuntimeOptions;
 use lazuli::core::{Buffer, DType, Runtime};
 use lazuli::nn::{KvPool, Logits};
 use lazuli::planner::memory::kv_bytes;
-use lazuli::planner::{KvFormat, KvLayout, Weights, Workload};
+use lazuli::planner::{KvFormat, Weights, Workload};
 use lazuli::planning::{Subject, allocation};
 use lazuli::{Model, Session};
 use lazuli_testkit::fixtures;
@@ -22,7 +22,7 @@ fn runtime() -> Runtime {
 }
 
 fn load(context: usize) -> Workload {
-    Workload { context, concurrency: 1, kv: KvFormat::F16, layout: KvLayout::Whole }
+    Workload { context, concurrency: 1, kv: KvFormat::F16 }
 }
 
 /// Every folder of the fixtures that holds a model.
@@ -52,7 +52,7 @@ fn planned_is_allocated_for_every_fixture() {
             assert_eq!(session.kv().bytes() as u64, planned.kv, "{name}: the pool");
             let chunk = context.min(512);
             session.feed(&vec![1; chunk], Logits::Last).unwrap();
-            session.rewind(chunk - 1);
+            assert_eq!(session.rewind(chunk - 1), chunk - 1);
             session.feed(&[1], Logits::Last).unwrap();
             let stats = session.runtime().stats();
             assert_eq!(stats.arena_bytes as u64, planned.arena, "{name}: the arena");
@@ -97,7 +97,7 @@ fn planned_is_allocated_for_all_61_layers_of_deepseek_r1() {
     // The pool of 8192 tokens, allocated as the engine does.
     let (shape, model) = hollow("deepseek-r1");
     let mut allocated = 0;
-    KvPool::new(model.spec().kv_spec(DType::F16, 1, 8192), |bytes| {
+    KvPool::new(model.spec().kv_spec(DType::F16, 1, 8192, lazuli::PREFILL_CHUNK), |bytes| {
         allocated = bytes as u64;
         Buffer::zeroed(bytes)
     })

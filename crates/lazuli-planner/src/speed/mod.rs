@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 use crate::machine::{Kind, Machine};
-use crate::{Error, KvFormat, KvLayout, ModelShape, Result, Weights};
+use crate::{Error, KvFormat, ModelShape, Result, Weights};
 
 /// Whose overheads are assumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,11 +47,6 @@ impl EngineKind {
             Kind::Apple { .. } => Self::MlxLm,
             _ => Self::LlamaCpp,
         }
-    }
-
-    /// What it keeps of windowed layers.
-    pub fn layout(self) -> KvLayout {
-        if self == Self::Lazuli { KvLayout::Whole } else { KvLayout::Windowed }
     }
 }
 

@@ -62,7 +62,7 @@ pub fn context(
         None => EngineOptions::default().context.min(spec.context),
     };
     let Some(budget) = budget.filter(|_| !limits.force) else { return Ok(context) };
-    let rough = (spec.weight_bytes + spec.kv_spec(kv, 1, context).bytes()) as u64 + PLENTY;
+    let rough = (spec.weight_bytes + spec.kv_spec(kv, 1, context, lazuli::PREFILL_CHUNK).bytes()) as u64 + PLENTY;
     if rough <= budget {
         return Ok(context);
     }
