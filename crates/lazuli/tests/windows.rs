@@ -102,7 +102,8 @@ fn a_ring_gives_the_logits_of_a_pool_that_forgets_nothing() {
             assert_eq!(ring.pages.truncate(420), all.pages.truncate(420), "{name}");
             assert!(feed(&mut ring, &ids[..40]) == feed(&mut all, &ids[..40]), "{name}: after a cut");
             assert_eq!(ring.pages.truncate(100), 0, "{name}");
-            assert_eq!(ring.pool.free_pages(), ring.pool.spec().groups().iter().map(|g| g.pages).sum());
+            let pages: usize = ring.pool.spec().groups().iter().map(|group| group.pages).sum();
+            assert_eq!(ring.pool.free_pages(), pages, "{name}");
         }
     }
 }
