@@ -231,7 +231,9 @@ impl SequencePages {
                 return List::default();
             }
             let pages = list.pages[..len / PAGE_SIZE - list.first].to_vec();
-            pages.iter().for_each(|&page| state.users[page as usize] += 1);
+            for &page in &pages {
+                state.users[page as usize] += 1;
+            }
             List { first: list.first, pages }
         };
         let lists = self.lists.iter().zip(state.iter_mut()).map(&mut share).collect();
