@@ -41,7 +41,9 @@ fn outline(points: &[Point], closed: bool) -> Option<Path> {
     let mut path = PathBuilder::new();
     let (first, rest) = points.split_first()?;
     path.move_to(first[0], first[1]);
-    rest.iter().for_each(|[x, y]| path.line_to(*x, *y));
+    for [x, y] in rest {
+        path.line_to(*x, *y);
+    }
     if closed {
         path.close();
     }
