@@ -9,7 +9,7 @@ use super::ui::Table;
 use super::{Context, Failure};
 use lazuli::backends::RuntimeOptions;
 use lazuli::models::Spec;
-use lazuli::planner::Estimate;
+use lazuli::planner::{ByPacking, Estimate};
 use lazuli::planning::{Calibration, calibrate};
 use lazuli::{Model, Session};
 use measure::{Bench, Decode, Prefill};
@@ -163,16 +163,23 @@ fn calibration(args: &Args, cx: &Context) -> Result<Calibration, Failure> {
         return Ok(found);
     }
     let read: Vec<String> = found.read.iter().map(|speed| format!("{:.1}", speed / 1e9)).collect();
+    let rates = |rates: &ByPacking, unit: f64| {
+        let names = ["floats", "8 bits", "4 bits", "K", "K in 6 bits", "affine"];
+        let one = |(name, rate): (&str, &f64)| format!("{name} {:.1}", rate / unit);
+        names.into_iter().zip(rates).map(one).collect::<Vec<_>>().join(", ")
+    };
     cx.out().line(&format!(
-        "{} ({})\nmemory read     {} GB/s with 1 to all threads\nweights read    {:.1} GB/s in products with one row\n\
-         weights decoded {:.1} billion a second\nproducts        {:.0} GFLOP/s with 512 rows\na step          {:.1} µs\n\
-         kept in {}",
+        "{} ({})\nmemory read       {} GB/s with 1 to all threads\nweights, one row  {} GB/s\n\
+         products          {} GFLOP/s with 512 rows\nattention         {:.1} GB/s of keys and values and {:.1} GFLOP/s of \
+         one token, {:.1} GFLOP/s of 512\na step            {:.1} µs\nkept in {}",
         found.processor,
         found.simd,
         read.join(", "),
-        found.stream / 1e9,
-        found.elements / 1e9,
-        found.operations / 1e9,
+        rates(&found.weights, 1e9),
+        rates(&found.products, 1e9),
+        1e-9 / found.attention_byte.max(1e-15),
+        1e-9 / found.attention_operation.max(1e-15),
+        found.prompt_attention / 1e9,
         found.step * 1e6,
         path.display()
     ))?;
