@@ -175,12 +175,12 @@ fn want(
     let want: Want = wish.parse()?;
     let is_named = args.machine.is_some() || args.memory.is_some() || args.bandwidth.is_some();
     let found = reaches(&subject.shape, want, options, (is_named.then_some(machine), format))?;
-    if cx.json() {
-        return cx.print_json(&found);
-    }
     if found.is_empty() {
         let what = format!("nothing in the tables reaches {wish}: ask for less, or name a smaller --format");
         return Err(Failure::error(what));
+    }
+    if cx.json() {
+        return cx.print_json(&found);
     }
     Ok(cx.out().line(&show::reached(&found))?)
 }
