@@ -55,6 +55,7 @@ impl EngineOptions {
             dtype: self.kv_dtype,
             pages: tokens.div_ceil(PAGE_SIZE),
             context: self.context,
+            chunk: self.prefill_chunk,
         })
     }
 }
@@ -68,7 +69,7 @@ pub struct EngineStats {
     pub waiting: usize,
     /// Finished sequences whose keys and values are kept; their pages are given up as soon as they are needed.
     pub kept: usize,
-    /// Pages of the pool, of [`PAGE_SIZE`] tokens each.
+    /// Pages of the pool, of [`PAGE_SIZE`] tokens each: those of all groups of layers that share page tables.
     pub pages: usize,
     /// Pages that no sequence has.
     pub free_pages: usize,

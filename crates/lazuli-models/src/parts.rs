@@ -49,8 +49,9 @@ impl<'a> Parts<'a> {
         Ok(Head::new(norm, projection, softcap))
     }
 
-    /// The model's numbers, when all its weights have been got; each layer keeps `kv` of a token.
-    pub fn spec(&self, architecture: &str, kv: LayerKv) -> Spec {
-        Spec::new(architecture, self.decoder, vec![kv; self.decoder.layers], &self.source.weights)
+    /// The model's numbers, when all its weights have been got; layer `i` keeps `kv(i)` of a token.
+    pub fn spec(&self, architecture: &str, kv: impl Fn(usize) -> LayerKv) -> Spec {
+        let kv = (0..self.decoder.layers).map(kv).collect();
+        Spec::new(architecture, self.decoder, kv, &self.source.weights)
     }
 }

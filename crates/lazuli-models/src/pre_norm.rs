@@ -85,7 +85,7 @@ impl PreNorm {
             })
         })?;
         let head = parts.head(&embedding, parts.norm(&parts.weights, "norm")?, None)?;
-        let spec = parts.spec(architecture, c.attention().kv());
+        let spec = parts.spec(architecture, |index| attention(index).kv());
         Ok(Self { spec, embedding, rope, layers, head })
     }
 }

@@ -75,11 +75,11 @@ impl Spec {
 
     /// Bytes that one token of context takes in the pool, stored as `dtype` (a float type).
     pub fn kv_bytes_per_token(&self, dtype: DType) -> usize {
-        self.kv_spec(dtype, 1, 1).bytes_per_token()
+        self.kv_spec(dtype, 1, 1, 1).bytes_per_token()
     }
 
-    /// A pool for `sequences` sequences of up to `context` tokens each.
-    pub fn kv_spec(&self, dtype: DType, sequences: usize, context: usize) -> KvSpec {
-        KvSpec::for_sequences(self.kv.clone(), dtype, sequences, context)
+    /// A pool for `sequences` sequences of up to `context` tokens each, of which a pass appends at most `chunk`.
+    pub fn kv_spec(&self, dtype: DType, sequences: usize, context: usize, chunk: usize) -> KvSpec {
+        KvSpec::for_sequences(self.kv.clone(), dtype, sequences, context, chunk)
     }
 }

@@ -105,7 +105,12 @@ impl AttentionConfig {
 
     /// What the layer keeps of each token.
     pub fn kv(&self) -> LayerKv {
-        LayerKv { heads: self.kv_heads, key_dim: self.head_dim, value_dim: self.head_dim }
+        LayerKv {
+            heads: self.kv_heads,
+            key_dim: self.head_dim,
+            value_dim: self.head_dim,
+            window: self.window.map(|window| window as usize),
+        }
     }
 }
 
@@ -178,11 +183,12 @@ impl Attention {
         if c.rotation == Rotation::Rotated {
             (q, k) = (rope.rotate(&q), rope.rotate(&k));
         }
-        let (keys, values) = kv.write(layer, &k, &v, &batch.slots);
+        let place = &batch.places[kv.group(layer)];
+        let (keys, values) = kv.write(layer, &k, &v, &place.slots);
         let pages = Pages {
             keys: &keys,
             values: &values,
-            page_table: &batch.page_table,
+            page_table: &place.page_table,
             sequence: &batch.sequence,
             position: &batch.positions,
         };

@@ -27,12 +27,19 @@ pub struct Batch {
     tokens: Vec<i32>,
     positions: Vec<i32>,
     sequence: Vec<i32>,
-    slots: Vec<i32>,
-    page_table: Vec<i32>,
+    /// For each group of the pool's layers.
+    places: Vec<Lists>,
     pages_per_sequence: usize,
     context: usize,
     sequences: usize,
     rows: Vec<i32>,
+}
+
+/// Slots and page tables of one group of layers.
+#[derive(Debug, Clone, Default)]
+struct Lists {
+    slots: Vec<i32>,
+    page_table: Vec<i32>,
 }
 
 impl Batch {
@@ -42,8 +49,7 @@ impl Batch {
             tokens: Vec::new(),
             positions: Vec::new(),
             sequence: Vec::new(),
-            slots: Vec::new(),
-            page_table: Vec::new(),
+            places: vec![Lists::default(); pool.groups().len()],
             pages_per_sequence: pool.pages_per_sequence(),
             context: pool.context,
             sequences: 0,
@@ -59,13 +65,15 @@ impl Batch {
     pub fn push(&mut self, pages: &SequencePages, first: usize, ids: &[u32], logits: Logits) -> Range<usize> {
         let start = self.tokens.len() as i32;
         let positions = first..first + ids.len();
-        self.slots.extend(pages.slots(positions.clone()));
+        self.sequences += 1;
+        for (group, place) in self.places.iter_mut().enumerate() {
+            place.slots.extend(pages.slots(group, positions.clone()));
+            place.page_table.extend(pages.table(group));
+            place.page_table.resize(self.sequences * self.pages_per_sequence, -1);
+        }
         self.tokens.extend(ids.iter().map(|&id| id as i32));
         self.positions.extend(positions.map(|p| p as i32));
-        self.sequence.resize(self.tokens.len(), self.sequences as i32);
-        self.page_table.extend(pages.pages().iter().map(|&page| page as i32));
-        self.sequences += 1;
-        self.page_table.resize(self.sequences * self.pages_per_sequence, -1);
+        self.sequence.resize(self.tokens.len(), self.sequences as i32 - 1);
         let end = self.tokens.len() as i32;
         let first_row = self.rows.len();
         match logits {
@@ -94,6 +102,11 @@ impl Batch {
     /// The batch as arrays.
     pub fn arrays(&self) -> BatchArrays {
         let list = |values: &[i32]| Array::from_slice(values, [values.len()]);
+        let table = [self.sequences, self.pages_per_sequence];
+        let place = |lists: &Lists| Place {
+            slots: list(&lists.slots),
+            page_table: Array::from_slice(&lists.page_table, table),
+        };
         let rows = match self.rows.len() {
             0 => Rows::None,
             // Rows are distinct and in order, so as many as there are tokens are all of them.
@@ -104,8 +117,7 @@ impl Batch {
             tokens: list(&self.tokens),
             positions: list(&self.positions),
             sequence: list(&self.sequence),
-            slots: list(&self.slots),
-            page_table: Array::from_slice(&self.page_table, [self.sequences, self.pages_per_sequence]),
+            places: self.places.iter().map(place).collect(),
             context: self.context,
             rows,
         }
@@ -121,13 +133,20 @@ pub struct BatchArrays {
     pub positions: Array,
     /// The row of the page table that each token belongs to, `[tokens]`.
     pub sequence: Array,
-    /// Where the pool keeps each token, `[tokens]`: `page * PAGE_SIZE + row`.
-    pub slots: Array,
-    /// The pages of each sequence, `[sequences, pages_per_sequence]`; -1 for none.
-    pub page_table: Array,
+    /// For each group of the pool's layers, where its keys and values lie.
+    pub places: Vec<Place>,
     /// The most tokens that a sequence of the pool may have.
     pub context: usize,
     rows: Rows,
+}
+
+/// Where the layers of one group (see [`KvSpec::groups`]) keep what they know of the batch's sequences.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Where each token is kept, `[tokens]`: `page * PAGE_SIZE + row`.
+    pub slots: Array,
+    /// The pages of each sequence, `[sequences, pages_per_sequence]`; -1 for none.
+    pub page_table: Array,
 }
 
 #[derive(Debug, Clone)]
@@ -156,8 +175,9 @@ mod tests {
 
     #[test]
     fn runs_become_flat_lists() {
-        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1 }];
-        let pool = KvPool::new(KvSpec::for_sequences(layers, DType::F16, 2, 190), Buffer::zeroed).unwrap();
+        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1, window: None }];
+        let pool =
+            KvPool::new(KvSpec::for_sequences(layers, DType::F16, 2, 190, 64), Buffer::zeroed).unwrap();
         let (mut a, mut b) = (pool.sequence(), pool.sequence());
         a.grow(64).unwrap();
         b.grow(2).unwrap();
@@ -171,9 +191,9 @@ mod tests {
         assert_eq!(ints(&arrays.tokens), [7, 8, 9]);
         assert_eq!(ints(&arrays.positions), [0, 1, 64]);
         assert_eq!(ints(&arrays.sequence), [0, 0, 1]);
-        assert_eq!(ints(&arrays.slots), [64, 65, 128]);
-        assert_eq!(arrays.page_table.shape()[..], [2, 3]);
-        assert_eq!(ints(&arrays.page_table), [1, -1, -1, 0, 2, -1]);
+        assert_eq!(ints(&arrays.places[0].slots), [64, 65, 128]);
+        assert_eq!(arrays.places[0].page_table.shape()[..], [2, 3]);
+        assert_eq!(ints(&arrays.places[0].page_table), [1, -1, -1, 0, 2, -1]);
         let rows = arrays.wanted_rows(&Array::from_slice(&[0.5f32, 1.5, 2.5], [3, 1])).unwrap();
         Runtime::reference().eval(&[&rows]).unwrap();
         assert_eq!(rows.as_slice::<f32>().unwrap(), [1.5, 2.5]);
@@ -181,8 +201,8 @@ mod tests {
 
     #[test]
     fn no_rows_and_all_rows_need_no_gather() {
-        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1 }];
-        let pool = KvPool::new(KvSpec::for_sequences(layers, DType::F16, 1, 64), Buffer::zeroed).unwrap();
+        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1, window: None }];
+        let pool = KvPool::new(KvSpec::for_sequences(layers, DType::F16, 1, 64, 64), Buffer::zeroed).unwrap();
         let mut a = pool.sequence();
         a.grow(2).unwrap();
         let x = Array::from_slice(&[1.0f32, 2.0], [2, 1]);

@@ -21,11 +21,11 @@ mod rope;
 mod weights;
 
 pub use attention::{Attention, AttentionConfig, HeadNorms, Projections, Rotation, Sinks};
-pub use batch::{Batch, BatchArrays, Logits};
+pub use batch::{Batch, BatchArrays, Logits, Place};
 pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use head::Head;
-pub use kv::{KvPool, KvSpec, LayerKv, PAGE_SIZE, SequencePages};
+pub use kv::{Group, KvPool, KvSpec, LayerKv, PAGE_SIZE, SequencePages, pages_kept};
 pub use layer::{PreNormLayer, SandwichLayer};
 pub use linear::{Bias, Linear};
 pub use mla::{Mla, MlaConfig};

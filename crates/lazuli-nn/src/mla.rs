@@ -41,7 +41,7 @@ pub struct MlaConfig {
 impl MlaConfig {
     /// What the layer keeps of each token: one row, of which values are the first part.
     pub fn kv(&self) -> LayerKv {
-        LayerKv { heads: 1, key_dim: self.kv_rank + self.rope_dim, value_dim: 0 }
+        LayerKv { heads: 1, key_dim: self.kv_rank + self.rope_dim, value_dim: 0, window: None }
     }
 }
 
@@ -134,11 +134,12 @@ impl Mla {
         let latent = self.latent_norm.forward(&row.slice(-1, 0..c.kv_rank)).expand_dims(1);
         let rotated = rope.rotate(&row.slice(-1, c.kv_rank..c.kv_rank + c.rope_dim).expand_dims(1));
         let row = Array::concat(&[&latent, &rotated], -1); // [tokens, 1, kv_rank + rope_dim]
-        let keys = kv.write_keys(layer, &row, &batch.slots);
+        let place = &batch.places[kv.group(layer)];
+        let keys = kv.write_keys(layer, &row, &place.slots);
         let pages = Pages {
             keys: &keys,
             values: &keys.slice(-1, 0..c.kv_rank),
-            page_table: &batch.page_table,
+            page_table: &place.page_table,
             sequence: &batch.sequence,
             position: &batch.positions,
         };

@@ -84,6 +84,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what was asked for makes no sense by itself, whatever the model: a size, a format, a machine.
+    pub fn is_argument(&self) -> bool {
+        matches!(
+            self,
+            Self::Value { .. }
+                | Self::UnknownMachine { .. }
+                | Self::NoSuchChip { .. }
+                | Self::TooMuchMemory { .. }
+        )
+    }
+
     pub(crate) fn setting(key: &str, what: impl Into<String>) -> Self {
         Self::Setting { key: key.to_owned(), what: what.into() }
     }

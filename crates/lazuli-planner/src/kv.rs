@@ -1,4 +1,4 @@
-//! [`KvFormat`]: how keys and values are kept, and [`KvLayout`]: how much of a windowed layer an engine keeps.
+//! [`KvFormat`]: how keys and values are stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -68,15 +68,6 @@ impl FromStr for KvFormat {
             Error::value("format of keys and values", text, format!("expected one of {}", names()))
         })
     }
-}
-
-/// What an engine keeps of layers that look back a limited number of tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KvLayout {
-    /// The window and a chunk of prompt: a ring.
-    Windowed,
-    /// All tokens: one page table for all layers.
-    Whole,
 }
 
 #[cfg(test)]

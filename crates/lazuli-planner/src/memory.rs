@@ -1,10 +1,10 @@
 //! [`Memory`]: the bytes that running a model takes, part by part.
 
-use lazuli_nn::PAGE_SIZE;
+use lazuli_nn::{PAGE_SIZE, pages_kept};
 use serde::Serialize;
 
 use crate::shape::{Attention, Mlp};
-use crate::{KvFormat, KvLayout, ModelShape, Weights};
+use crate::{KvFormat, ModelShape, Weights};
 
 /// The most tokens of a prompt that are computed at once: what a window has to hold besides itself.
 pub const PREFILL_CHUNK: usize = 512;
@@ -18,8 +18,6 @@ pub struct Workload {
     pub concurrency: usize,
     /// How keys and values are stored.
     pub kv: KvFormat,
-    /// What is kept of windowed layers.
-    pub layout: KvLayout,
 }
 
 /// Sizes that somebody knows better than the arithmetic of this file: what the engine itself would allocate.
@@ -64,14 +62,13 @@ impl Memory {
     }
 }
 
-/// Bytes of keys and values: whole pages for each sequence; windowed layers hold the window and a chunk.
+/// Bytes of keys and values: whole pages for each sequence; layers with a window hold the window and a chunk, counted
+/// by the code that allocates pools.
 pub fn kv_bytes(model: &ModelShape, load: &Workload) -> u64 {
     let bytes = |layer: &crate::shape::Layer| {
-        let bound = layer.window.filter(|_| load.layout == KvLayout::Windowed);
-        let tokens =
-            bound.map_or(load.context, |window| load.context.min(window.saturating_add(PREFILL_CHUNK)));
-        let kept = tokens.div_ceil(PAGE_SIZE).saturating_mul(PAGE_SIZE) as u64;
-        kept.saturating_mul(layer.attention.kv_bytes(load.kv) as u64)
+        let window = layer.window.filter(|window| *window < load.context);
+        let pages = pages_kept(window, load.context, PREFILL_CHUNK);
+        (pages.saturating_mul(PAGE_SIZE) as u64).saturating_mul(layer.attention.kv_bytes(load.kv) as u64)
     };
     let one = model.layers.iter().map(bytes).fold(0, u64::saturating_add);
     one.saturating_mul(load.concurrency as u64)
@@ -107,7 +104,7 @@ mod tests {
     use crate::catalogue;
 
     fn load(context: usize) -> Workload {
-        Workload { context, concurrency: 1, kv: KvFormat::F16, layout: KvLayout::Windowed }
+        Workload { context, concurrency: 1, kv: KvFormat::F16 }
     }
 
     fn plan(model: &str, format: &str, context: usize) -> Memory {
@@ -128,13 +125,10 @@ mod tests {
     #[test]
     fn windows_bound_the_cache() {
         // Gemma 3 4B: 5 of its 34 layers see everything; a token of a layer takes 4 heads of 256, twice, in f16.
-        let (layer, ring) = (4 * 2 * 256 * 2, 1024 + 512);
+        let (layer, ring) = (4 * 2 * 256 * 2, 1024 + 512 + 64);
         assert_eq!(plan("gemma-3-4b", "q4", 131_072).kv, layer * (5 * 131_072 + 29 * ring));
         // Mistral 7B's first version: every layer looks back 4096 tokens.
-        assert_eq!(plan("mistral-7b-v0.1", "q4", 32_768).kv, 131_072 * (4096 + 512));
-        let whole = Workload { layout: KvLayout::Whole, ..load(32_768) };
-        let shape = catalogue::find("mistral-7b-v0.1").unwrap().shape().unwrap();
-        assert_eq!(kv_bytes(&shape, &whole), 131_072 * 32_768);
+        assert_eq!(plan("mistral-7b-v0.1", "q4", 32_768).kv, 131_072 * (4096 + 512 + 64));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::advice::{self, Change};
-use crate::memory::{Memory, Sizes, Workload, kv_bytes};
+use crate::memory::{Memory, Sizes, Workload};
 use crate::speed::{self, Bound, EngineKind, Estimate, Traffic};
-use crate::{Error, KvFormat, KvLayout, Machine, ModelShape, Result, Weights};
+use crate::{Error, KvFormat, Machine, ModelShape, Result, Weights};
 
 /// What is planned.
 #[derive(Debug, Clone, Copy)]
@@ -80,10 +80,8 @@ pub struct Outcome {
     pub weights_bytes: u64,
     /// Bytes that a token takes in all layers.
     pub kv_bytes_per_token: u64,
-    /// Bytes of all keys and values, as this engine keeps them.
+    /// Bytes of all keys and values: layers with a window keep it and a chunk of prompt.
     pub kv_bytes: u64,
-    /// What they would be if layers with a window kept no more than it and a chunk of prompt.
-    pub kv_bytes_windowed: u64,
     /// Bytes of intermediate results.
     pub workspace_bytes: u64,
     /// Bytes of the process besides.
@@ -162,7 +160,7 @@ impl Options {
     }
 
     pub(crate) fn load(&self, context: usize) -> Workload {
-        Workload { context, concurrency: self.concurrency, kv: self.kv, layout: self.engine.layout() }
+        Workload { context, concurrency: self.concurrency, kv: self.kv }
     }
 }
 
@@ -244,7 +242,6 @@ pub fn plan(source: &Source, options: &Options) -> Result<Outcome> {
         weights_bytes: memory.weights,
         kv_bytes_per_token: model.kv_bytes_per_token(options.kv) as u64,
         kv_bytes: memory.kv,
-        kv_bytes_windowed: kv_bytes(model, &Workload { layout: KvLayout::Windowed, ..options.load(context) }),
         workspace_bytes: memory.workspace,
         fixed_bytes: memory.fixed,
         total_bytes: total,

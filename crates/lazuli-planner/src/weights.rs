@@ -5,6 +5,7 @@
 
 use lazuli_quant::{Format, ScaleType};
 
+use crate::packing::{ByPacking, Packing};
 use crate::shape::{Head, Part, Tensor};
 use crate::{Error, ModelShape, Result};
 
@@ -13,6 +14,8 @@ use crate::{Error, ModelShape, Result};
 pub struct Weights {
     name: String,
     recipe: Recipe,
+    /// Of a checkpoint's own bytes: which part of each kind of tensor is packed how.
+    packings: [ByPacking; 4],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +38,7 @@ enum Recipe {
 type Rates = [f64; 4];
 
 /// A checkpoint's bytes by what they are read for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StoredBytes {
     /// Rows looked up by token.
     pub embedding: u64,
@@ -45,24 +48,27 @@ pub struct StoredBytes {
     pub experts: u64,
     /// Everything else.
     pub rest: u64,
+    /// Each of these by how it is packed.
+    packed: [ByPacking; 4],
 }
 
 impl StoredBytes {
     /// Counts a tensor by its name, as Hugging Face, MLX or GGUF files spell it. Vision towers are not counted.
-    pub fn add(&mut self, name: &str, bytes: u64) {
+    pub fn add(&mut self, name: &str, bytes: u64, packing: Packing) {
         let is = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-        let sum = if is(&["vision_tower.", "multi_modal_projector.", "vision_model."]) {
+        let (sum, group) = if is(&["vision_tower.", "multi_modal_projector.", "vision_model."]) {
             return;
         } else if is(&["embed_tokens.", "token_embd."]) {
-            &mut self.embedding
+            (&mut self.embedding, 0)
         } else if is(&["lm_head."]) || name.starts_with("output.") {
-            &mut self.head
+            (&mut self.head, 1)
         } else if is(&["_exps.", ".experts.", ".switch_mlp."]) {
-            &mut self.experts
+            (&mut self.experts, 2)
         } else {
-            &mut self.rest
+            (&mut self.rest, 3)
         };
         *sum = sum.saturating_add(bytes);
+        self.packed[group][packing.index()] += bytes as f64;
     }
 
     /// All of them.
@@ -118,17 +124,23 @@ impl Weights {
         let expected = "expected one of bf16, f16, f32, q8, q6, q5, q4, q3, q2 (MLX), q8_0, q6_k, q5_k_m, q4_k_m, \
                         q4_k_s, q3_k_m, q4_0 (GGUF), fp8, mxfp4, or a format such as affine4g32";
         let recipe = recipe(&name).ok_or_else(|| Error::value("format of weights", text, expected))?;
-        Ok(Self { name, recipe })
+        Ok(Self { name, recipe, packings: Default::default() })
     }
 
     /// A checkpoint as it is: its own bytes. `unpacked` is the share of its elements that stand in formats whose
     /// decoding costs arithmetic (K- and IQ-quants).
     pub fn stored(name: &str, model: &ModelShape, bytes: StoredBytes, unpacked: f64) -> Self {
         let tied = model.head == Head::Tied;
-        let StoredBytes { embedding, head, experts, rest } = bytes;
+        let StoredBytes { embedding, head, experts, rest, mut packed } = bytes;
         let whole = embedding.saturating_add(head).saturating_add(experts).saturating_add(rest);
         // A tied table is the projection; a second copy of it in the file is not read.
-        let head = if tied && head == 0 { embedding } else { head };
+        let head = if tied && head == 0 {
+            packed[1] = packed[0];
+            embedding
+        } else {
+            head
+        };
+        let packings = packed.map(shares);
         let mut elements = [0u64; 4];
         for tensor in model.tensors() {
             let sum = &mut elements[group(tensor.part)];
@@ -136,7 +148,7 @@ impl Weights {
         }
         let given = [embedding, head, experts, rest];
         let rates = std::array::from_fn(|i| given[i] as f64 / elements[i].max(1) as f64);
-        Self { name: name.to_owned(), recipe: Recipe::Stored { bytes: whole, rates, unpacked } }
+        Self { name: name.to_owned(), recipe: Recipe::Stored { bytes: whole, rates, unpacked }, packings }
     }
 
     /// The name.
@@ -157,6 +169,23 @@ impl Weights {
         let tensors = model.tensors();
         let read = tensors.iter().map(|t| self.tensor_bytes(model, t) as f64 * share(t, sequences));
         read.sum()
+    }
+
+    /// The same bytes by how they are packed.
+    pub fn packed_bytes(&self, model: &ModelShape, sequences: usize) -> ByPacking {
+        let mut sums = ByPacking::default();
+        for tensor in model.tensors() {
+            let read = self.tensor_bytes(model, &tensor) as f64 * share(&tensor, sequences);
+            match (self.recipe, self.stored_as(model, &tensor)) {
+                (Recipe::Stored { .. }, _) => {
+                    let shares = self.packings[group(tensor.part)];
+                    sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum += read * share);
+                }
+                (_, Stored::Plain(_)) => sums[Packing::Plain.index()] += read,
+                (_, Stored::Packed(format)) => sums[Packing::of(Some(format)).index()] += read,
+            }
+        }
+        sums
     }
 
     /// Elements read by a decode step whose decoding costs arithmetic.
@@ -202,6 +231,12 @@ impl Weights {
             (Recipe::Stored { .. }, _) => BF16,
         }
     }
+}
+
+/// Parts of their sum; floats where there is nothing.
+fn shares(bytes: ByPacking) -> ByPacking {
+    let sum: f64 = bytes.iter().sum();
+    if sum > 0.0 { bytes.map(|part| part / sum) } else { [1.0, 0.0, 0.0, 0.0, 0.0, 0.0] }
 }
 
 /// The share of a tensor that a step of several sequences reads: each of them chooses experts anew.
@@ -333,18 +368,30 @@ mod tests {
     fn a_checkpoints_own_bytes_are_what_is_planned_and_read() {
         let shape = catalogue::find("qwen3-30b-a3b").unwrap().shape().unwrap();
         let mut stored = StoredBytes::default();
-        stored.add("model.embed_tokens.weight", 100_000_000);
-        stored.add("lm_head.weight", 200_000_000);
-        stored.add("blk.0.ffn_up_exps.weight", 16_000_000_000);
-        stored.add("model.layers.0.self_attn.q_proj.weight", 1_000_000_000);
-        stored.add("vision_tower.patch.weight", 5);
+        stored.add("model.embed_tokens.weight", 100_000_000, Packing::K);
+        stored.add("lm_head.weight", 200_000_000, Packing::K);
+        stored.add("blk.0.ffn_up_exps.weight", 16_000_000_000, Packing::K);
+        stored.add("model.layers.0.self_attn.q_proj.weight", 1_000_000_000, Packing::K);
+        stored.add("vision_tower.patch.weight", 5, Packing::K);
         let weights = Weights::stored("file", &shape, stored, 0.0);
         assert_eq!(weights.bytes(&shape), 17_300_000_000);
         let read = weights.read_bytes(&shape, 1);
         assert!((read - (200e6 + 1e9 + 16e9 / 16.0)).abs() < 1e6, "{read}");
+        let packed = weights.packed_bytes(&shape, 1);
+        assert!((packed[Packing::K.index()] / read - 1.0).abs() < 1e-6, "{packed:?}");
         let tied = catalogue::find("llama-3.2-1b").unwrap().shape().unwrap();
         let one = StoredBytes { embedding: 500, rest: 1000, ..StoredBytes::default() };
         assert_eq!(Weights::stored("file", &tied, one, 0.0).bytes(&tied), 1500);
+    }
+
+    #[test]
+    fn bytes_by_packing_are_all_bytes() {
+        for (model, format) in [("llama-3-8b", "q4_k_m"), ("deepseek-r1", "q4"), ("gpt-oss-20b", "mxfp4")] {
+            let (shape, weights) =
+                (catalogue::find(model).unwrap().shape().unwrap(), Weights::parse(format).unwrap());
+            let sum: f64 = weights.packed_bytes(&shape, 1).iter().sum();
+            assert!((sum / weights.read_bytes(&shape, 1) - 1.0).abs() < 1e-9, "{model} {format}");
+        }
     }
 
     #[test]

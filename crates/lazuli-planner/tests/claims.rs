@@ -3,18 +3,18 @@
 
 use lazuli_planner::memory::{Memory, kv_bytes};
 use lazuli_planner::speed::Traffic;
-use lazuli_planner::{KvFormat, KvLayout, ModelShape, Sizes, Weights, Workload, catalogue, machine};
+use lazuli_planner::{KvFormat, ModelShape, Sizes, Weights, Workload, catalogue, machine};
 
 fn shape(model: &str) -> ModelShape {
     catalogue::find(model).unwrap().shape().unwrap()
 }
 
-fn load(context: usize, layout: KvLayout) -> Workload {
-    Workload { context, concurrency: 1, kv: KvFormat::F16, layout }
+fn load(context: usize) -> Workload {
+    Workload { context, concurrency: 1, kv: KvFormat::F16 }
 }
 
 fn total(model: &str, format: &str) -> f64 {
-    let load = load(8192, KvLayout::Windowed);
+    let load = load(8192);
     Memory::of(&shape(model), &Weights::parse(format).unwrap(), &load, Sizes::default()).total() as f64 / 1e9
 }
 
@@ -38,8 +38,8 @@ fn the_page_says_what_the_planner_finds() {
     says(format!("take **{:.1} GB** in half precision", 64.0 * 8192.0 * 8192.0 * 2.0 / 1e9));
     says("**327,680** bytes a token".to_owned());
     assert_eq!(llama.kv_bytes_per_token(KvFormat::F16), 327_680);
-    says(format!("**{:.1} GB** for 8,192 tokens", gb(kv_bytes(&llama, &load(8192, KvLayout::Whole)))));
-    assert_eq!(kv_bytes(&llama, &load(131_072, KvLayout::Whole)), 40 << 30);
+    says(format!("**{:.1} GB** for 8,192 tokens", gb(kv_bytes(&llama, &load(8192)))));
+    assert_eq!(kv_bytes(&llama, &load(131_072)), 40 << 30);
     says("**40 GiB** for 131,072".to_owned());
 
     let deepseek = shape("deepseek-r1");
@@ -50,7 +50,7 @@ fn the_page_says_what_the_planner_finds() {
     ));
     assert_eq!(deepseek.kv_bytes_per_token(KvFormat::F16), 70_272);
     says("**70,272** bytes a token".to_owned());
-    let cache = |context| gb(kv_bytes(&deepseek, &load(context, KvLayout::Whole)));
+    let cache = |context| gb(kv_bytes(&deepseek, &load(context)));
     says(format!("8,192 tokens take {:.1} GB and all 163,840 take {:.1} GB", cache(8192), cache(163_840)));
     assert!((350.0..400.0).contains(&total("deepseek-r1", "q4")));
     assert_eq!(61 * 128 * (128 + 64 + 128) * 2, 4_997_120);
@@ -66,9 +66,9 @@ fn the_page_says_what_the_planner_finds() {
 
     let gemma = shape("gemma-3-27b");
     says(format!("in {} of its {} layers", gemma.windowed_layers(), gemma.layers.len()));
-    let cache = |layout| gb(kv_bytes(&gemma, &load(131_072, layout)));
-    says(format!("takes **{:.1} GB** if", cache(KvLayout::Windowed)));
-    says(format!("**{:.1} GB** if they keep everything", cache(KvLayout::Whole)));
+    says(format!("takes **{:.1} GB** if", gb(kv_bytes(&gemma, &load(131_072)))));
+    let whole = 131_072 * gemma.kv_bytes_per_token(KvFormat::F16) as u64;
+    says(format!("**{:.1} GB** if they keep everything", gb(whole)));
 
     let error = machine::find("M4 Ultra").unwrap_err().to_string();
     assert!(error.starts_with("there is no M4 Ultra"));

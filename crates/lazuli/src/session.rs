@@ -26,7 +26,7 @@ impl Session {
     /// # Errors
     /// If memory for the pool cannot be had.
     pub fn new(model: Box<dyn CausalLm>, runtime: Runtime, kv: DType, context: usize) -> Result<Self> {
-        let spec = model.spec().kv_spec(kv, 1, context);
+        let spec = model.spec().kv_spec(kv, 1, context, PREFILL_CHUNK);
         let pool = KvPool::new(spec, |bytes| runtime.backend().alloc(bytes))?;
         let pages = pool.sequence();
         Ok(Self { model, runtime, pool, pages })
@@ -57,15 +57,35 @@ impl Session {
         self.len() == 0
     }
 
-    /// Appends `ids` in one forward pass; the result is evaluated: f32 `[rows, vocabulary]`, one row for each token
-    /// that `logits` asks for.
+    /// Appends `ids` in one forward pass, or in as few as [`PREFILL_CHUNK`] allows; the result is evaluated: f32
+    /// `[rows, vocabulary]`, one row for each token that `logits` asks for.
     ///
     /// # Errors
     /// [`Error::NoSuchToken`], a full context, or a failed evaluation.
     pub fn feed(&mut self, ids: &[u32], logits: Logits) -> Result<Array> {
+        if ids.len() > PREFILL_CHUNK {
+            return self.feed_long(ids, logits);
+        }
         let rows = self.append(ids, logits)?;
         self.runtime.eval(&self.wanted(&rows))?;
         Ok(rows)
+    }
+
+    fn feed_long(&mut self, ids: &[u32], logits: Logits) -> Result<Array> {
+        let (before, last) = ids.split_at((ids.len() - 1) / PREFILL_CHUNK * PREFILL_CHUNK);
+        let of_chunk = if logits == Logits::All { Logits::All } else { Logits::None };
+        let mut rows = Vec::new();
+        for chunk in before.chunks(PREFILL_CHUNK) {
+            rows.extend_from_slice(self.feed(chunk, of_chunk)?.as_slice::<f32>()?);
+        }
+        rows.extend_from_slice(self.feed(last, logits)?.as_slice::<f32>()?);
+        let vocabulary = self.model.spec().vocabulary;
+        let count = match logits {
+            Logits::None => 0,
+            Logits::Last => 1,
+            Logits::All => ids.len(),
+        };
+        Ok(Array::from_vec(rows, [count, vocabulary]))
     }
 
     /// Appends a prompt in passes of [`PREFILL_CHUNK`] tokens, and returns the logits of its last token, f32
@@ -74,11 +94,7 @@ impl Session {
     /// # Errors
     /// As [`Session::feed`].
     pub fn prompt(&mut self, ids: &[u32]) -> Result<Array> {
-        let last = ids.len().saturating_sub(1) / PREFILL_CHUNK * PREFILL_CHUNK;
-        for chunk in ids[..last].chunks(PREFILL_CHUNK) {
-            self.feed(chunk, Logits::None)?;
-        }
-        self.feed(&ids[last..], Logits::Last)
+        self.feed(ids, Logits::Last)
     }
 
     /// The plan of appending one token and computing its logits; nothing is computed.
@@ -91,10 +107,10 @@ impl Session {
         Ok(self.runtime.plan(&self.wanted(&rows)))
     }
 
-    /// Forgets the tokens from position `len` on.
-    pub fn rewind(&mut self, len: usize) {
-        // A session shares no pages, so a page can be cut anywhere.
-        self.pages.truncate(len);
+    /// Forgets the tokens from position `len` on and returns how many are left: `len`, or none where layers with a
+    /// window have given up what the next token would see.
+    pub fn rewind(&mut self, len: usize) -> usize {
+        self.pages.truncate(len)
     }
 
     /// Refuses ids that the model does not have.

@@ -21,11 +21,20 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap()
 }
 
-fn refused(arguments: &[&str]) -> String {
-    let (code, out, err) = run(arguments);
-    assert!(code == 1 || code == 2, "{arguments:?}: {code} {out}");
+/// Refused by a sentence, under `--json` by the same one as a value.
+fn refused_with(code: i32, arguments: &[&str]) -> String {
+    let (found, out, err) = run(arguments);
+    assert_eq!(found, code, "{arguments:?}: {out}{err}");
     assert!(out.is_empty() && err.starts_with("error: "), "{arguments:?}: {out}{err}");
+    let (found, out, json) = run(&[arguments, &["--json"]].concat());
+    assert_eq!((found, out.as_str()), (code, ""), "{arguments:?}: {json}");
+    let json: Value = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {json}"));
+    assert_eq!(json["error"].as_str(), err.strip_prefix("error: ").map(str::trim_end), "{arguments:?}");
     err
+}
+
+fn refused(arguments: &[&str]) -> String {
+    refused_with(1, arguments)
 }
 
 #[test]
@@ -50,11 +59,13 @@ fn the_catalogue_is_planned_offline() {
 
 #[test]
 fn nonsense_is_refused_with_a_way_out() {
-    let model = |more: &[&str]| refused(&[&["plan", "llama-3.1-8b"], more].concat());
+    let at = |code, more: &[&str]| refused_with(code, &[&["plan", "llama-3.1-8b"], more].concat());
+    let model = |more: &[&str]| at(2, more);
     let error = model(&["--machine", "M4 Ultra"]);
     assert!(error.contains("there is no M4 Ultra") && error.contains("M3 Ultra (819 GB/s"), "{error}");
     assert!(model(&["--machine", "M4 Mxa"]).contains("M4 Max"));
-    assert!(model(&["--context", "200k"]).contains("131072"));
+    let beyond = at(1, &["--context", "200k"]);
+    assert!(beyond.contains("131072") && beyond.contains("--force"), "{beyond}");
     for bad in ["0", "-1", "many"] {
         assert!(model(&["--context", bad]).contains(bad), "{bad}");
         model(&["--concurrency", bad]);
@@ -65,7 +76,7 @@ fn nonsense_is_refused_with_a_way_out() {
     assert!(model(&["--format", "q9"]).contains("q8_0"));
     assert!(model(&["--kv-format", "q5"]).contains("q4_0"));
     assert!(model(&["--engine", "vllm"]).contains("llama.cpp"));
-    assert!(model(&["--engine", "lazuli"]).contains("--calibrate"));
+    assert!(at(1, &["--engine", "lazuli"]).contains("--calibrate"));
     assert!(model(&["--want", "fast"]).contains("20 tok/s at 32k"));
     assert!(refused(&["plan", "lama-3.1-8b"]).contains("llama-3.1-8b"));
     assert!(refused(&["plan", "someone/unknown"]).contains("HF_HUB_OFFLINE"));

@@ -2,7 +2,7 @@
 
 mod prefix;
 
-pub use prefix::{Prefix, find_prefix};
+pub use prefix::{Prefix, Text, find_prefix};
 
 /// How far a sequence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

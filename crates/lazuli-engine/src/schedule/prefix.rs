@@ -30,6 +30,22 @@ pub enum Prefix {
     },
 }
 
+/// Tokens whose keys and values are in the pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    /// The tokens.
+    pub tokens: &'a [u32],
+    /// The fewest of them, besides none, that can be used: before that, layers with a window have given up pages.
+    pub least: usize,
+}
+
+impl Text<'_> {
+    /// How many of `tokens` of them can be used: all or none.
+    fn usable(&self, tokens: usize) -> usize {
+        if tokens < self.least { 0 } else { tokens }
+    }
+}
+
 /// The best beginning for `prompt` among texts whose keys and values are in the pool: those of sequences that
 /// are kept, the one used longest ago first, and of those that run. At least one token of the prompt is left,
 /// as there are no logits without computing one.
@@ -38,19 +54,19 @@ pub enum Prefix {
 /// partial page too, and costs what it has beyond the common beginning; it is done where it saves no less.
 pub fn find_prefix<'a>(
     prompt: &[u32],
-    kept: impl Iterator<Item = &'a [u32]>,
-    running: impl Iterator<Item = &'a [u32]>,
+    kept: impl Iterator<Item = Text<'a>>,
+    running: impl Iterator<Item = Text<'a>>,
 ) -> Prefix {
     let usable = &prompt[..prompt.len().saturating_sub(1)];
     let mut best = Prefix::None;
     for (index, text) in running.enumerate() {
-        let tokens = whole_pages(shared(text, usable));
+        let tokens = text.usable(whole_pages(shared(text.tokens, usable)));
         best = better(best, Prefix::ShareRunning { running: index, tokens });
     }
     for (kept, text) in kept.enumerate() {
-        let tokens = shared(text, usable);
-        let pages = whole_pages(tokens);
-        let candidate = if tokens - pages >= text.len() - tokens {
+        let tokens = text.usable(shared(text.tokens, usable));
+        let pages = text.usable(whole_pages(tokens));
+        let candidate = if tokens - pages >= text.tokens.len() - tokens {
             Prefix::Take { kept, tokens }
         } else {
             Prefix::ShareKept { kept, tokens: pages }
@@ -91,7 +107,12 @@ mod tests {
     use super::*;
 
     fn find(prompt: &[u32], kept: &[Vec<u32>], running: &[Vec<u32>]) -> Prefix {
-        find_prefix(prompt, kept.iter().map(Vec::as_slice), running.iter().map(Vec::as_slice))
+        find_from(0, prompt, kept, running)
+    }
+
+    fn find_from(least: usize, prompt: &[u32], kept: &[Vec<u32>], running: &[Vec<u32>]) -> Prefix {
+        let text = |tokens| Text { tokens, least };
+        find_prefix(prompt, kept.iter().map(|t| text(t)), running.iter().map(|t| text(t)))
     }
 
     /// A text of `len` tokens that leaves the common line after `common`, in a direction of its own.
@@ -105,6 +126,17 @@ mod tests {
         assert_eq!(find(&text(150, 150, 0), &kept, &[]), Prefix::Take { kept: 1, tokens: 100 });
         let equal = [text(100, 100, 0), text(100, 100, 0)];
         assert_eq!(find(&text(150, 150, 0), &equal, &[]), Prefix::Take { kept: 1, tokens: 100 });
+    }
+
+    #[test]
+    fn what_a_window_has_given_up_is_not_reused() {
+        let (long, goes_on) = ([text(200, 200, 0)], text(200, 300, 1));
+        assert_eq!(find_from(150, &goes_on, &[], &long), Prefix::ShareRunning { running: 0, tokens: 192 });
+        assert_eq!(find_from(193, &goes_on, &[], &long), Prefix::None);
+        assert_eq!(find_from(193, &goes_on, &long, &[]), Prefix::Take { kept: 0, tokens: 200 });
+        assert_eq!(find_from(201, &goes_on, &long, &[]), Prefix::None);
+        // Whole pages are gone, and taking the text for 160 tokens would lose more than that.
+        assert_eq!(find_from(150, &text(160, 300, 1), &[text(160, 900, 2)], &[]), Prefix::None);
     }
 
     #[test]

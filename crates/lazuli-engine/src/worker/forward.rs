@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lazuli_core::{Array, Runtime, RuntimeStats};
 use lazuli_models::CausalLm;
-use lazuli_nn::{Batch, KvPool, KvSpec, SequencePages};
+use lazuli_nn::{Batch, Group, KvPool, KvSpec, SequencePages};
 
 use crate::{Error, Result};
 
@@ -13,6 +13,7 @@ pub struct Forward {
     model: Box<dyn CausalLm>,
     runtime: Runtime,
     spec: KvSpec,
+    groups: Vec<Group>,
     pool: Option<KvPool>,
 }
 
@@ -22,7 +23,7 @@ impl Forward {
     /// # Errors
     /// If memory cannot be had.
     pub fn new(model: Box<dyn CausalLm>, runtime: Runtime, spec: KvSpec) -> Result<Self> {
-        let mut forward = Self { model, runtime, spec, pool: None };
+        let mut forward = Self { model, runtime, groups: spec.groups(), spec, pool: None };
         forward.pool()?;
         Ok(forward)
     }
@@ -40,14 +41,19 @@ impl Forward {
         Ok(self.pool()?.sequence())
     }
 
-    /// Pages that no sequence has.
+    /// Pages that no sequence has, in all groups of layers together.
     pub fn free_pages(&self) -> usize {
-        self.pool.as_ref().map_or(self.spec.pages, KvPool::free_pages)
+        self.pool.as_ref().map_or_else(|| self.pages(), KvPool::free_pages)
     }
 
-    /// The pool's size.
-    pub fn kv(&self) -> &KvSpec {
-        &self.spec
+    /// Pages that there are, in all groups of layers together.
+    pub fn pages(&self) -> usize {
+        self.groups.iter().map(|group| group.pages).sum()
+    }
+
+    /// The pool's groups of layers.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
     }
 
     /// Tokens that the model knows.
@@ -55,9 +61,9 @@ impl Forward {
         self.model.spec().vocabulary
     }
 
-    /// Bytes that a decode step of one sequence of `tokens` reads, sliding windows taken as full attention.
+    /// Bytes that a decode step of one sequence of `tokens` reads.
     pub fn decode_bytes(&self, tokens: usize) -> u64 {
-        (self.model.spec().decode_bytes + tokens * self.spec.bytes_per_token()) as u64
+        (self.model.spec().decode_bytes + self.spec.read_bytes(tokens)) as u64
     }
 
     /// The runtime's counters.

@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
 use lazuli_core::Array;
-use lazuli_nn::{Batch, Logits, SequencePages};
+use lazuli_nn::{Batch, Group, Logits, SequencePages};
 
 use crate::engine::{EngineOptions, EngineStats, RequestId};
-use crate::schedule::{Part, Prefix, find_prefix, plan_step, rows_needed};
+use crate::schedule::{Part, Prefix, Text, find_prefix, plan_step, rows_needed};
 use crate::{Error, FinishReason, Result};
 
 pub use forward::Forward;
@@ -132,7 +132,7 @@ impl Worker {
             let request = &next.request;
             let rows = rows_needed(request.prompt.len(), request.max_tokens, self.options.context);
             let pages = rows.div_ceil(lazuli_nn::PAGE_SIZE);
-            if self.promised() + pages > self.forward.kv().pages {
+            if !self.forward.groups().iter().all(|group| self.promised(group, pages) <= group.pages) {
                 return;
             }
             let Some(next) = self.waiting.pop_front() else { return };
@@ -143,14 +143,17 @@ impl Worker {
         }
     }
 
-    fn promised(&self) -> usize {
-        self.running.iter().map(|s| s.promised).sum()
+    /// Pages of a group of layers that are promised, if a sequence of `more` pages joins: a window bounds each.
+    fn promised(&self, group: &Group, more: usize) -> usize {
+        let each = self.running.iter().map(|s| s.promised).chain([more]);
+        each.map(|pages| pages.min(group.per_sequence)).sum()
     }
 
     /// Pages that hold as much of the prompt as is known already.
     fn beginning(&mut self, prompt: &[u32]) -> Result<SequencePages> {
-        let kept = self.kept.iter().map(|k| &k.tokens[..]);
-        let running = self.running.iter().map(|s| &s.tokens[..s.done]);
+        let kept = self.kept.iter().map(|k| Text { tokens: &k.tokens, least: k.pages.least_len() });
+        let running =
+            self.running.iter().map(|s| Text { tokens: &s.tokens[..s.done], least: s.pages.least_len() });
         match find_prefix(prompt, kept, running) {
             Prefix::None => self.forward.sequence(),
             Prefix::ShareRunning { running, tokens } => Ok(self.running[running].pages.prefix(tokens)),
@@ -186,7 +189,7 @@ impl Worker {
         let mut batch = self.forward.batch();
         for part in parts {
             let sequence = &mut self.running[part.sequence];
-            while self.forward.free_pages() < sequence.pages.pages_to_grow(part.len) {
+            while !sequence.pages.has_room(part.len) {
                 // Kept sequences hold all pages that are neither free nor promised, so there is one.
                 if self.kept.pop_front().is_none() {
                     break;
@@ -232,8 +235,7 @@ impl Worker {
     fn finish(&mut self, sequence: Sequence, end: End) {
         sequence.end(end, |tokens| self.forward.decode_bytes(tokens));
         let Sequence { mut tokens, mut pages, done, .. } = sequence;
-        tokens.truncate(done);
-        pages.truncate(done);
+        tokens.truncate(pages.truncate(done));
         if !tokens.is_empty() {
             self.kept.push_back(Kept { tokens, pages });
         }
@@ -262,9 +264,9 @@ impl Worker {
             running: self.running.len(),
             waiting: self.waiting.len(),
             kept: self.kept.len(),
-            pages: self.forward.kv().pages,
+            pages: self.forward.pages(),
             free_pages: self.forward.free_pages(),
-            promised_pages: self.promised(),
+            promised_pages: self.forward.groups().iter().map(|group| self.promised(group, 0)).sum(),
             steps: self.steps,
             prompt_tokens: self.prompt_tokens,
             generated_tokens: self.generated_tokens,

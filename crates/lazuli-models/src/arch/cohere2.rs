@@ -83,7 +83,7 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         })
     })?;
     let head = parts.head(&embedding, norm(&parts.weights, "norm")?, None)?.scaled(logit_scale);
-    let spec = parts.spec("cohere2", c.attention().kv());
+    let spec = parts.spec("cohere2", |index| attention(index).kv());
     Ok(Box::new(Cohere2 { spec, embedding, rope, layers, head }))
 }
 

@@ -142,6 +142,6 @@ pub fn load_with(
         })
     })?;
     let head = parts.head(&embedding, parts.norm(&parts.weights, "norm")?, None)?;
-    let spec = parts.spec(name, attention.kv()).with_experts(sparse, &source.weights);
+    let spec = parts.spec(name, |_| attention.kv()).with_experts(sparse, &source.weights);
     Ok(Box::new(DeepSeek { spec, embedding, rope, layers, head }))
 }

@@ -79,7 +79,7 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         })
     })?;
     let head = parts.head(&embedding, norm(&parts.weights, "norm")?, logits_softcap)?;
-    let spec = parts.spec("gemma2", c.attention().kv());
+    let spec = parts.spec("gemma2", |index| attention(reaches[index]).kv());
     Ok(Box::new(Gemma2 { spec, embedding, rope, layers, head }))
 }
 

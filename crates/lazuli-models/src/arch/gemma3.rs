@@ -83,7 +83,7 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         Ok(Layer { reach: reaches[index], block })
     })?;
     let head = parts.head(&embedding, norm(&parts.weights, "norm")?, logits_softcap)?;
-    let spec = parts.spec("gemma3", c.attention().kv());
+    let spec = parts.spec("gemma3", |index| attention(reaches[index]).kv());
     Ok(Box::new(Gemma3 { spec, embedding, full_rope, sliding_rope, layers, head }))
 }
 

@@ -67,6 +67,6 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         })
     })?;
     let head = parts.head(&embedding, parts.norm(&parts.weights, "norm")?, None)?;
-    let spec = parts.spec("glm4", attention.kv());
+    let spec = parts.spec("glm4", |_| attention.kv());
     Ok(Box::new(Glm4 { spec, embedding, rope, layers, head }))
 }

@@ -78,6 +78,6 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         })
     })?;
     let head = parts.head(&embedding, parts.norm(&parts.weights, "norm")?, None)?.scaled(1.0 / divisor);
-    let spec = parts.spec("granite", attention.kv());
+    let spec = parts.spec("granite", |_| attention.kv());
     Ok(Box::new(Granite { spec, embedding, rope, layers, residual, head }))
 }

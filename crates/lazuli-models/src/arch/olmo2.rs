@@ -78,6 +78,6 @@ pub fn load(source: &Source) -> Result<Box<dyn CausalLm>> {
         })
     })?;
     let head = parts.head(&embedding, parts.norm(&parts.weights, "norm")?, None)?;
-    let spec = parts.spec("olmo2", attention.kv());
+    let spec = parts.spec("olmo2", |_| attention.kv());
     Ok(Box::new(Olmo2 { spec, embedding, rope, layers, head }))
 }

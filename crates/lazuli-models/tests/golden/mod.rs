@@ -44,7 +44,7 @@ impl<'a> Session<'a> {
     }
 
     pub fn new(model: Box<dyn CausalLm>, runtime: &'a Runtime) -> Self {
-        let spec = model.spec().kv_spec(DType::F32, 8, 128);
+        let spec = model.spec().kv_spec(DType::F32, 8, 128, 128);
         let kv = KvPool::new(spec, |bytes| runtime.backend().alloc(bytes)).unwrap();
         Self { runtime, model, kv }
     }

@@ -1,9 +1,13 @@
 //! [`SequencePages`]: the pages that one sequence has, and its share in pages of a common prefix.
+//!
+//! Layers that see everything keep all pages. Those with a window give up the oldest page when a new one would be more
+//! than a window and a chunk need: a ring, whose page table still counts from the beginning of the sequence.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::PAGE_SIZE;
+use super::spec::Group;
+use super::{KvSpec, PAGE_SIZE};
 use crate::{Error, Result};
 
 /// Which pages of a pool are free, and how many sequences use each of the others. Shared by the pool and its
@@ -14,10 +18,11 @@ pub(super) struct FreePages(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     context: usize,
-    total: usize,
-    state: Mutex<State>,
+    groups: Vec<Group>,
+    state: Mutex<Vec<State>>,
 }
 
+/// The pages of one group of layers.
 #[derive(Debug)]
 struct State {
     /// Used as a stack with the lowest page on top, so that a young pool touches little memory.
@@ -26,67 +31,103 @@ struct State {
     users: Vec<u32>,
 }
 
-impl FreePages {
-    pub fn new(pages: usize, context: usize) -> Self {
-        let state = State { free: (0..pages as u32).rev().collect(), users: vec![0; pages] };
-        Self(Arc::new(Shared { context, total: pages, state: Mutex::new(state) }))
-    }
-
-    pub fn free(&self) -> usize {
-        self.locked().free.len()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives `count` pages to `pages`, or none.
-    fn take(&self, count: usize, pages: &mut Vec<u32>) -> Result<()> {
-        let mut state = self.locked();
-        let free = state.free.len();
-        if count > free {
-            return Err(Error::OutOfPages { needed: count, free, total: self.0.total });
-        }
-        for page in state.free.split_off(free - count).into_iter().rev() {
-            state.users[page as usize] = 1;
+impl State {
+    fn take(&mut self, count: usize, pages: &mut Vec<u32>) {
+        let kept = self.free.len() - count;
+        for page in self.free.drain(kept..).rev() {
+            self.users[page as usize] = 1;
             pages.push(page);
         }
-        Ok(())
     }
 
-    fn give_back(&self, pages: impl DoubleEndedIterator<Item = u32>) {
-        let mut state = self.locked();
+    fn give_back(&mut self, pages: impl DoubleEndedIterator<Item = u32>) {
         for page in pages.rev() {
-            state.users[page as usize] -= 1;
-            if state.users[page as usize] == 0 {
-                state.free.push(page);
+            self.users[page as usize] -= 1;
+            if self.users[page as usize] == 0 {
+                self.free.push(page);
             }
         }
     }
 
-    fn share(&self, pages: &[u32]) {
-        let mut state = self.locked();
-        for &page in pages {
-            state.users[page as usize] += 1;
-        }
+    /// How many of `pages` are free once one of their users has gone.
+    fn own(&self, pages: &[u32]) -> usize {
+        pages.iter().filter(|&&page| self.users[page as usize] == 1).count()
+    }
+}
+
+impl FreePages {
+    pub fn new(spec: &KvSpec) -> Self {
+        let groups = spec.groups();
+        let state = |group: &Group| State {
+            free: (0..group.pages as u32).rev().collect(),
+            users: vec![0; group.pages],
+        };
+        let state = Mutex::new(groups.iter().map(state).collect());
+        Self(Arc::new(Shared { context: spec.context, groups, state }))
     }
 
-    fn is_shared(&self, page: u32) -> bool {
-        self.locked().users[page as usize] > 1
+    /// Pages that no sequence has, in all groups together.
+    pub fn free(&self) -> usize {
+        self.locked().iter().map(|state| state.free.len()).sum()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<State>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The pages of one sequence and how many tokens are in them. Dropping it gives the pages back.
 #[derive(Debug)]
 pub struct SequencePages {
-    pages: Vec<u32>,
+    /// For each group of layers.
+    lists: Vec<List>,
     len: usize,
     pool: FreePages,
 }
 
+/// Consecutive pages of a sequence: those before the first have been given up.
+#[derive(Debug, Clone, Default)]
+struct List {
+    first: usize,
+    pages: Vec<u32>,
+}
+
+/// How growing changes a list.
+struct Growth {
+    /// Pages given up at its beginning.
+    dropped: usize,
+    /// Pages taken at its end.
+    taken: usize,
+}
+
+impl List {
+    fn end(&self) -> usize {
+        self.first + self.pages.len()
+    }
+
+    fn growth(&self, group: &Group, len: usize, tokens: usize) -> Growth {
+        let end = (len + tokens).div_ceil(PAGE_SIZE).max(self.end());
+        let taken = end - self.end();
+        // The first page that the next token sees; what is older stays as long as there is room, for a text that is
+        // cut and goes on differently.
+        let seen = group.window.map_or(0, |window| (len + 1).saturating_sub(window) / PAGE_SIZE);
+        let surplus = (end - self.first).saturating_sub(group.per_sequence);
+        let dropped = if tokens == 0 { 0 } else { surplus.min(seen.saturating_sub(self.first)) };
+        Growth { dropped: dropped.min(self.pages.len()), taken }
+    }
+
+    /// The least length, besides none, to which a sequence with this list can be cut.
+    fn least(&self, group: &Group) -> usize {
+        match (self.first, group.window) {
+            (0, _) | (_, None) => 0,
+            (first, Some(window)) => (first * PAGE_SIZE + window).saturating_sub(1),
+        }
+    }
+}
+
 impl SequencePages {
     pub(super) fn new(pool: FreePages) -> Self {
-        Self { pages: Vec::new(), len: 0, pool }
+        Self { lists: vec![List::default(); pool.0.groups.len()], len: 0, pool }
     }
 
     /// Tokens that have a place.
@@ -99,17 +140,32 @@ impl SequencePages {
         self.len == 0
     }
 
-    /// The pages in order: token `i` lies in page `i / PAGE_SIZE`.
-    pub fn pages(&self) -> &[u32] {
-        &self.pages
+    /// The row of the page table for a group of layers (see [`KvSpec::groups`]): token `i` lies in page
+    /// `i / PAGE_SIZE`, -1 where that page has been given up.
+    pub fn table(&self, group: usize) -> impl Iterator<Item = i32> {
+        let list = &self.lists[group];
+        std::iter::repeat_n(-1, list.first).chain(list.pages.iter().map(|&page| page as i32))
     }
 
-    /// Pages that growing by `tokens` takes from the pool.
-    pub fn pages_to_grow(&self, tokens: usize) -> usize {
-        (self.len + tokens).div_ceil(PAGE_SIZE).saturating_sub(self.pages.len())
+    /// Whether the pool has the pages that growing by `tokens` takes.
+    pub fn has_room(&self, tokens: usize) -> bool {
+        self.missing(&self.pool.locked(), tokens).is_ok()
     }
 
-    /// Makes room for `tokens` more tokens, all or none, and returns their positions.
+    /// The growth of each list, if all can grow.
+    fn missing(&self, state: &[State], tokens: usize) -> Result<Vec<Growth>> {
+        let lists = self.lists.iter().zip(&self.pool.0.groups).zip(state);
+        let growths = lists.map(|((list, group), state)| {
+            let growth = list.growth(group, self.len, tokens);
+            let free = state.free.len() + state.own(&list.pages[..growth.dropped]);
+            let missing = Error::OutOfPages { needed: growth.taken, free, total: group.pages };
+            if growth.taken > free { Err(missing) } else { Ok(growth) }
+        });
+        growths.collect()
+    }
+
+    /// Makes room for `tokens` more tokens, all or none, and returns their positions. Pages that none of them sees are
+    /// given up: what was computed before must have been evaluated.
     ///
     /// # Errors
     /// [`Error::ContextFull`] or [`Error::OutOfPages`]; the sequence is then as it was.
@@ -119,122 +175,92 @@ impl SequencePages {
         if len > context {
             return Err(Error::ContextFull { tokens: len, context });
         }
-        self.pool.take(self.pages_to_grow(tokens), &mut self.pages)?;
+        let mut state = self.pool.locked();
+        let growths = self.missing(&state, tokens)?;
+        for ((list, growth), state) in self.lists.iter_mut().zip(growths).zip(state.iter_mut()) {
+            state.give_back(list.pages.drain(..growth.dropped));
+            list.first += growth.dropped;
+            state.take(growth.taken, &mut list.pages);
+        }
+        drop(state);
         let positions = self.len..len;
         self.len = len;
         Ok(positions)
     }
 
+    /// The least length, besides none, to which it can be cut: below it, a window lacks pages.
+    pub fn least_len(&self) -> usize {
+        let lists = self.lists.iter().zip(&self.pool.0.groups);
+        lists.map(|(list, group)| list.least(group)).max().unwrap_or(0)
+    }
+
     /// Forgets all tokens from position `len` on and returns how many are left: `len`, or less where the last
-    /// page would be cut although another sequence reads it too (such a page may not be written again).
+    /// page would be cut although another sequence reads it too (such a page may not be written again), or none where
+    /// a window's pages before `len` have been given up.
     pub fn truncate(&mut self, len: usize) -> usize {
         if len >= self.len {
             return self.len;
         }
-        let cuts_shared = len % PAGE_SIZE != 0 && self.pool.is_shared(self.pages[len / PAGE_SIZE]);
-        self.len = if cuts_shared { len / PAGE_SIZE * PAGE_SIZE } else { len };
-        self.pool.give_back(self.pages.drain(self.len.div_ceil(PAGE_SIZE)..));
+        let mut state = self.pool.locked();
+        let page = len / PAGE_SIZE;
+        let is_shared = |(list, state): (&List, &State)| {
+            let found = page.checked_sub(list.first).and_then(|index| list.pages.get(index));
+            found.is_some_and(|&page| state.users[page as usize] > 1)
+        };
+        let cuts_shared = len % PAGE_SIZE != 0 && self.lists.iter().zip(state.iter()).any(is_shared);
+        let wanted = if cuts_shared { page * PAGE_SIZE } else { len };
+        self.len = if wanted < self.least_len() { 0 } else { wanted };
+        for (list, state) in self.lists.iter_mut().zip(state.iter_mut()) {
+            let kept = self.len.div_ceil(PAGE_SIZE).saturating_sub(list.first);
+            state.give_back(list.pages.drain(kept.min(list.pages.len())..));
+            if self.len == 0 {
+                list.first = 0;
+            }
+        }
         self.len
     }
 
-    /// A new sequence that begins with this one's first tokens: as many as fill whole pages, at most `tokens`.
-    /// Both then read the same pages; nothing is copied.
+    /// A new sequence that begins with this one's first tokens: as many as fill whole pages, at most `tokens`; none
+    /// where a window's pages before that have been given up. Both then read the same pages; nothing is copied.
     pub fn prefix(&self, tokens: usize) -> Self {
-        let pages = self.pages[..tokens.min(self.len) / PAGE_SIZE].to_vec();
-        self.pool.share(&pages);
-        Self { len: pages.len() * PAGE_SIZE, pages, pool: self.pool.clone() }
+        let whole = tokens.min(self.len) / PAGE_SIZE * PAGE_SIZE;
+        let len = if whole < self.least_len() { 0 } else { whole };
+        let mut state = self.pool.locked();
+        let mut share = |(list, state): (&List, &mut State)| {
+            if len == 0 {
+                return List::default();
+            }
+            let pages = list.pages[..len / PAGE_SIZE - list.first].to_vec();
+            for &page in &pages {
+                state.users[page as usize] += 1;
+            }
+            List { first: list.first, pages }
+        };
+        let lists = self.lists.iter().zip(state.iter_mut()).map(&mut share).collect();
+        drop(state);
+        Self { lists, len, pool: self.pool.clone() }
     }
 
-    /// Where the pool keeps the tokens at `positions`: `page * PAGE_SIZE + row` for each.
+    /// Where a group of layers keeps the tokens at `positions`: `page * PAGE_SIZE + row` for each.
     ///
     /// # Panics
     /// If one of them has no place.
-    pub fn slots(&self, positions: Range<usize>) -> impl Iterator<Item = i32> {
+    pub fn slots(&self, group: usize, positions: Range<usize>) -> impl Iterator<Item = i32> {
         assert!(positions.end <= self.len, "positions {positions:?} of a sequence of {}", self.len);
-        positions.map(|p| (self.pages[p / PAGE_SIZE] as usize * PAGE_SIZE + p % PAGE_SIZE) as i32)
+        let list = &self.lists[group];
+        let page = |position: usize| list.pages[position / PAGE_SIZE - list.first] as usize;
+        positions.map(move |p| (page(p) * PAGE_SIZE + p % PAGE_SIZE) as i32)
     }
 }
 
 impl Drop for SequencePages {
     fn drop(&mut self) {
-        self.pool.give_back(self.pages.drain(..));
+        let mut state = self.pool.locked();
+        for (list, state) in self.lists.iter_mut().zip(state.iter_mut()) {
+            state.give_back(list.pages.drain(..));
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn pages_come_lowest_first_and_go_back_when_dropped() {
-        let free = FreePages::new(4, 1000);
-        let mut a = SequencePages::new(free.clone());
-        assert_eq!(a.grow(65).unwrap(), 0..65);
-        assert_eq!(a.pages(), [0, 1]);
-        assert_eq!(a.slots(63..65).collect::<Vec<_>>(), [63, 64]);
-        let mut b = SequencePages::new(free.clone());
-        b.grow(1).unwrap();
-        drop(a);
-        assert_eq!(free.free(), 3);
-        b.grow(64).unwrap();
-        assert_eq!(b.pages(), [2, 0]);
-        assert_eq!(b.slots(63..65).collect::<Vec<_>>(), [2 * 64 + 63, 0]);
-    }
-
-    #[test]
-    fn refusals_say_how_much_and_change_nothing() {
-        let free = FreePages::new(2, 100);
-        let mut a = SequencePages::new(free.clone());
-        a.grow(64).unwrap();
-        let error = a.grow(37).unwrap_err().to_string();
-        assert_eq!(error, "the context is full: 101 tokens were asked for, and a sequence may have 100");
-        let mut b = SequencePages::new(free.clone());
-        let error = b.grow(100).unwrap_err().to_string();
-        assert!(error.contains("2 more pages of 64 tokens are needed and 1 of 2 are free"), "{error}");
-        assert_eq!((a.len(), b.len(), b.pages().len(), free.free()), (64, 0, 0, 1));
-    }
-
-    #[test]
-    fn a_shared_page_is_never_cut() {
-        let free = FreePages::new(4, 1000);
-        let mut a = SequencePages::new(free.clone());
-        a.grow(150).unwrap();
-        let mut b = a.prefix(140);
-        assert_eq!((b.len(), b.pages()), (128, &[0, 1][..]));
-        assert_eq!(b.truncate(100), 64);
-        assert_eq!(a.truncate(100), 100); // only `a` has page 1 now
-        assert_eq!(a.truncate(30), 0);
-        assert_eq!((b.pages(), free.free()), (&[0][..], 3));
-    }
-
-    proptest! {
-        /// Whatever sequences do, a page belongs to one of them, or to several only as a whole page of a
-        /// common prefix, or is free.
-        #[test]
-        fn every_page_has_its_place(
-            steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>(), 0usize..200), 1..60),
-        ) {
-            let free = FreePages::new(12, 400);
-            let mut all = vec![SequencePages::new(free.clone())];
-            for (step, which, amount) in steps {
-                let i = which.index(all.len());
-                match step {
-                    0 => drop(all[i].grow(amount)),
-                    1 => drop(all[i].truncate(amount)),
-                    2 => { let prefix = all[i].prefix(amount); all.push(prefix); }
-                    _ => { all.swap_remove(i); all.push(SequencePages::new(free.clone())); }
-                }
-                let mut users = [0; 12];
-                for s in &all {
-                    prop_assert_eq!(s.pages.len(), s.len.div_ceil(PAGE_SIZE));
-                    for &p in &s.pages { users[p as usize] += 1; }
-                    let tail = s.pages.last().filter(|_| s.len % PAGE_SIZE != 0);
-                    prop_assert!(tail.is_none_or(|&p| !free.is_shared(p)), "a shared page may be written");
-                }
-                prop_assert_eq!(users.iter().filter(|&&u| u == 0).count(), free.free());
-                prop_assert_eq!(&users[..], &free.locked().users[..]);
-            }
-        }
-    }
-}
+mod tests;

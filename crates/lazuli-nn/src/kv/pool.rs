@@ -3,11 +3,12 @@
 use lazuli_core::{Array, Buffer};
 
 use super::pages::FreePages;
-use super::{KvSpec, PAGE_SIZE, SequencePages};
+use super::{KvSpec, LayerKv, PAGE_SIZE, SequencePages};
 use crate::{Error, Result};
 
 /// The keys and values of all sequences of one model: for each layer two arrays
-/// `[pages, heads, PAGE_SIZE, dim]`, exclusive parts of one buffer.
+/// `[pages, heads, PAGE_SIZE, dim]`, exclusive parts of one buffer. Layers that look back equally far have equally
+/// many pages and one page table, see [`KvSpec::groups`].
 ///
 /// A forward pass replaces the arrays by written ones and keeps no handle to the old ones, so that evaluation
 /// writes in place. Whoever runs the pass must evaluate [`KvPool::pending`] with its results, every time.
@@ -15,6 +16,7 @@ use crate::{Error, Result};
 pub struct KvPool {
     spec: KvSpec,
     layers: Vec<LayerPool>,
+    groups: Vec<usize>,
     free: FreePages,
 }
 
@@ -37,18 +39,20 @@ impl KvPool {
             return Err(Error::PoolSize { pages: spec.pages, max });
         }
         let mut parts = alloc(spec.bytes())?.split(&spec.parts()).into_iter();
-        let mut array = |heads: usize, dim: usize| {
+        let (groups, sizes) = (spec.group_of_layers(), spec.groups());
+        let mut array = |pages: usize, heads: usize, dim: usize| {
             let missing = lazuli_core::Error::OutOfMemory { bytes: 0, what: "a layer of the KV pool" };
             let part = parts.next().ok_or(missing)?;
-            Array::from_buffer(part, 0, [spec.pages, heads, PAGE_SIZE, dim], spec.dtype)
+            Array::from_buffer(part, 0, [pages, heads, PAGE_SIZE, dim], spec.dtype)
         };
-        let layers = spec
-            .layers
-            .iter()
-            .map(|l| Ok(LayerPool { keys: array(l.heads, l.key_dim)?, values: array(l.heads, l.value_dim)? }))
-            .collect::<Result<_>>()?;
-        let free = FreePages::new(spec.pages, spec.context);
-        Ok(Self { spec, layers, free })
+        let layer = |(l, &group): (&LayerKv, &usize)| {
+            let pages = sizes[group].pages;
+            let (keys, values) = (array(pages, l.heads, l.key_dim)?, array(pages, l.heads, l.value_dim)?);
+            Ok(LayerPool { keys, values })
+        };
+        let layers = spec.layers.iter().zip(&groups).map(layer).collect::<Result<_>>()?;
+        let free = FreePages::new(&spec);
+        Ok(Self { spec, layers, groups, free })
     }
 
     /// What the pool was made for.
@@ -61,7 +65,12 @@ impl KvPool {
         SequencePages::new(self.free.clone())
     }
 
-    /// Pages that no sequence has.
+    /// Which of [`KvSpec::groups`] a layer is in: whose slots and page table it uses.
+    pub fn group(&self, layer: usize) -> usize {
+        self.groups[layer]
+    }
+
+    /// Pages that no sequence has, in all groups together.
     pub fn free_pages(&self) -> usize {
         self.free.free()
     }
@@ -94,15 +103,14 @@ impl KvPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LayerKv;
     use lazuli_core::{DType, Runtime};
 
     fn spec() -> KvSpec {
         let layers = vec![
-            LayerKv { heads: 2, key_dim: 4, value_dim: 3 },
-            LayerKv { heads: 1, key_dim: 5, value_dim: 5 },
+            LayerKv { heads: 2, key_dim: 4, value_dim: 3, window: None },
+            LayerKv { heads: 1, key_dim: 5, value_dim: 5, window: None },
         ];
-        KvSpec { layers, dtype: DType::F16, pages: 3, context: 100 }
+        KvSpec { layers, dtype: DType::F16, pages: 3, context: 100, chunk: 64 }
     }
 
     #[test]

@@ -203,8 +203,8 @@ mod tests {
 
     /// One token at each of `positions`, in a pool for `context` tokens.
     fn batch(positions: &[usize], context: usize) -> BatchArrays {
-        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1 }];
-        let spec = KvSpec::for_sequences(layers, DType::F16, positions.len(), context);
+        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1, window: None }];
+        let spec = KvSpec::for_sequences(layers, DType::F16, positions.len(), context, context);
         let pool = KvPool::new(spec, Buffer::zeroed).unwrap();
         let mut batch = Batch::new(pool.spec());
         for &position in positions {

@@ -9,7 +9,7 @@ pub use lookup::find;
 pub(crate) use table::generation;
 pub use table::{Chip, Status, machines};
 
-use crate::{Error, Result};
+use crate::{ByPacking, Error, Result};
 
 /// What a machine is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,16 +52,25 @@ pub struct Machine {
 /// What a calibration found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
-    /// Share of the read bandwidth that decoding reaches.
-    pub efficiency: f64,
-    /// Share of the read bandwidth at which attention reads keys and values.
-    pub kv_efficiency: f64,
+    /// Bytes of weights a second, by their packing, in a product with one row: reading, decoding and multiplying.
+    pub weights: ByPacking,
+    /// Operations a second in a product with many rows, by the packing of the weights.
+    pub products: ByPacking,
+    /// Attention of one query for each head.
+    pub attention: Attention,
+    /// Operations a second of attention of many queries.
+    pub prompt_attention: f64,
     /// Seconds of a layer that are neither reading nor arithmetic.
     pub launch: f64,
-    /// Operations a second of a product of matrices.
-    pub operations: f64,
-    /// Elements a second that kernels of packed weights decode in a product with one row.
-    pub elements: f64,
+}
+
+/// What attention of one query for each head costs: two rates, as heads that share keys and values read them once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    /// Seconds of a byte of keys and values.
+    pub byte: f64,
+    /// Seconds of an operation.
+    pub operation: f64,
 }
 
 impl Machine {

@@ -8,6 +8,16 @@ use serde_json::Value;
 use super::ModelShape;
 use crate::{Error, Result};
 
+/// Against what an entry was checked, besides the number of parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Checked {
+    /// Public copies of its `config.json`, and tables that quote it.
+    Quoted,
+    /// Nothing: its settings give the published number of parameters.
+    Total,
+}
+
 /// A model of the catalogue.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Entry {
@@ -19,6 +29,8 @@ pub struct Entry {
     pub repo: String,
     /// Elements of all weights.
     pub parameters: u64,
+    /// Against what its settings were checked.
+    pub checked: Checked,
     /// The format in which it was published.
     pub published: String,
     /// Its `config.json`, as far as memory and speed go.
@@ -99,6 +111,29 @@ mod tests {
         }
         let error = find("llama-3.3-71b").unwrap_err().to_string();
         assert!(error.contains("llama-3.3-70b"), "{error}");
+    }
+
+    /// Totals as the publishers' pages state them, in billions.
+    #[test]
+    fn totals_are_those_of_the_publishers() {
+        let billions = |name: &str| find(name).unwrap().parameters as f64 / 1e9;
+        for (name, stated, digits) in [
+            ("llama-3.1-8b", 8.03, 2),
+            ("llama-3.3-70b", 70.55, 2),
+            ("llama-3.1-405b", 405.85, 2),
+            ("deepseek-r1", 671.0, 0),
+            ("qwen3-30b-a3b", 30.5, 1),
+            ("qwen3-235b-a22b", 235.0, 0),
+            ("qwen2.5-72b", 72.7, 1),
+            ("mixtral-8x7b", 46.7, 1),
+            ("gpt-oss-20b", 20.91, 2),
+            ("gpt-oss-120b", 116.83, 2),
+            ("phi-4", 14.66, 2),
+            ("gemma-3-27b", 27.0, 0),
+        ] {
+            let unit = 10f64.powi(digits);
+            assert!((billions(name) * unit).round() == (stated * unit).round(), "{name}: {}", billions(name));
+        }
     }
 
     #[test]

@@ -179,6 +179,32 @@ impl ModelShape {
         self.layers.iter().map(bytes).sum()
     }
 
+    /// Elements of the weights that each token of a prompt is multiplied with: the projection to logits is for the last
+    /// one alone.
+    pub fn prompt_parameters(&self) -> u64 {
+        self.active_parameters().saturating_sub((self.vocabulary * self.hidden) as u64)
+    }
+
+    /// Bytes that the steps between products read and write for one token: norms, sums, rotation, gates, in single
+    /// precision.
+    pub fn step_bytes(&self) -> u64 {
+        let of = |layer: &Layer| {
+            let inner = match layer.mlp {
+                Mlp::Dense { inner } => inner,
+                Mlp::Experts { active, inner, shared, .. } => active * (inner + self.hidden) + shared,
+            };
+            // A norm reads and writes a row, a sum reads two: twice in a layer; a gate reads two inner rows.
+            4 * (2 * 5 * self.hidden + 3 * inner) as u64
+        };
+        self.layers.iter().map(of).sum()
+    }
+
+    /// Floating-point operations of attention of the token behind `tokens` others.
+    pub fn query_operations(&self, tokens: usize) -> f64 {
+        let of = |l: &Layer| (l.attention.operations() * l.window.map_or(tokens, |w| tokens.min(w))) as f64;
+        self.layers.iter().map(of).sum()
+    }
+
     /// Floating-point operations of attention over a prompt of `tokens` tokens.
     pub fn attention_operations(&self, tokens: usize) -> f64 {
         let pairs = |l: &Layer| {

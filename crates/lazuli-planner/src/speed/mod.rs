@@ -16,8 +16,8 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
-use crate::machine::{Kind, Machine};
-use crate::{Error, KvFormat, KvLayout, ModelShape, Result, Weights};
+use crate::machine::{Kind, Machine, Measured};
+use crate::{ByPacking, Error, KvFormat, ModelShape, Result, Weights};
 
 /// Whose overheads are assumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,11 +47,6 @@ impl EngineKind {
             Kind::Apple { .. } => Self::MlxLm,
             _ => Self::LlamaCpp,
         }
-    }
-
-    /// What it keeps of windowed layers.
-    pub fn layout(self) -> KvLayout {
-        if self == Self::Lazuli { KvLayout::Whole } else { KvLayout::Windowed }
     }
 }
 
@@ -112,8 +107,12 @@ pub struct Traffic {
     pub weights: f64,
     /// Elements whose decoding costs arithmetic.
     pub unpacked: f64,
+    /// Bytes of weights read, by their packing.
+    pub packed: ByPacking,
     /// Bytes of keys and values read.
     pub kv: f64,
+    /// Floating-point operations of attention.
+    pub attention: f64,
     /// Layers.
     pub layers: f64,
     /// Those with experts.
@@ -132,7 +131,9 @@ impl Traffic {
         Self {
             weights: weights.read_bytes(model, sequences),
             unpacked: weights.unpacked_elements(model, sequences),
+            packed: weights.packed_bytes(model, sequences),
             kv: model.kv_read_bytes(kv, depth) as f64 * sequences as f64,
+            attention: model.query_operations(depth) * sequences as f64,
             layers: model.layers.len() as f64,
             expert_layers: model.expert_layers() as f64,
         }
@@ -186,9 +187,11 @@ pub fn decode(machine: &Machine, engine: EngineKind, traffic: &Traffic) -> Resul
         }
         let measured =
             machine.measured.ok_or_else(|| Error::NotCalibrated { machine: machine.name.clone() })?;
-        let weights = traffic.weights / (bandwidth * measured.efficiency);
-        let kv = traffic.kv / (bandwidth * measured.kv_efficiency);
-        let arithmetic = traffic.unpacked / measured.elements.max(1.0);
+        let weights = traffic.weights / bandwidth;
+        // What the kernels take is never less than reading, and more where decoding holds them up.
+        let arithmetic = seconds(&traffic.packed, &measured.weights);
+        let attention = measured.attention;
+        let kv = traffic.kv * attention.byte + traffic.attention * attention.operation;
         let launches = measured.launch * (traffic.layers + traffic.expert_layers);
         Ok(Step::new(weights, arithmetic, kv, launches))
     };
@@ -207,10 +210,11 @@ pub fn prefill(
     weights: &Weights,
     tokens: usize,
 ) -> Option<(Estimate, Bound)> {
-    let operations = machine.measured.map(|m| m.operations).or(machine.operations)?;
+    if let Some(measured) = &machine.measured {
+        return Some(measured_prefill(machine, measured, model, weights, tokens));
+    }
+    let operations = machine.operations?;
     let reached = match machine.kind {
-        // Norms, attention and what does not fill all workers: a whole prompt against a product alone.
-        _ if machine.measured.is_some() => 0.65,
         // What is usual of a datasheet's figure.
         Kind::Card | Kind::Unified => 0.45,
         Kind::Apple { .. } | Kind::Host => 1.0,
@@ -222,13 +226,42 @@ pub fn prefill(
     let memory = weights.read_bytes(model, tokens.min(512)) * chunks / machine.bandwidth.0;
     let bound = if memory > arithmetic { Bound::Bandwidth } else { Bound::Arithmetic };
     let p50 = tokens as f64 / arithmetic.max(memory);
-    let band = match (machine.measured, machine.kind) {
+    let band = match machine.kind {
         _ if model.expert_layers() > 0 => 0.5,
-        (Some(_), _) => 0.3,
-        (None, Kind::Apple { .. }) => 0.2,
-        (None, _) => 0.5,
+        Kind::Apple { .. } => 0.2,
+        _ => 0.5,
     };
     Some((Estimate { p50, low: p50 * (1.0 - band), high: p50 * (1.0 + band) }, bound))
+}
+
+/// A prompt where kernels were measured: products, attention, and the rows that the steps between them read and write.
+fn measured_prefill(
+    machine: &Machine,
+    measured: &Measured,
+    model: &ModelShape,
+    weights: &Weights,
+    tokens: usize,
+) -> (Estimate, Bound) {
+    let packed = weights.packed_bytes(model, 1);
+    let bytes: f64 = packed.iter().sum();
+    let operations = 2.0 * model.prompt_parameters() as f64 * tokens as f64;
+    // Bytes stand for elements: a model's packings have much the same bits, or one of them is nearly all.
+    let products = operations / bytes.max(1.0) * seconds(&packed, &measured.products);
+    let attention = model.attention_operations(tokens) / measured.prompt_attention;
+    let rows = model.step_bytes() as f64 * tokens as f64 / machine.bandwidth.0;
+    let chunks = tokens.div_ceil(crate::memory::PREFILL_CHUNK) as f64;
+    let launches = measured.launch * (model.layers.len() + model.expert_layers()) as f64 * chunks;
+    let read = weights.read_bytes(model, tokens.min(512)) * chunks / machine.bandwidth.0;
+    let arithmetic = products + attention;
+    let p50 = tokens as f64 / (arithmetic.max(read) + rows + launches);
+    let bound = if read > arithmetic { Bound::Bandwidth } else { Bound::Arithmetic };
+    let band = if model.expert_layers() > 0 { 0.5 } else { 0.3 };
+    (Estimate { p50, low: p50 * (1.0 - band), high: p50 * (1.0 + band) }, bound)
+}
+
+/// Amounts over rates.
+fn seconds(amounts: &ByPacking, rates: &ByPacking) -> f64 {
+    amounts.iter().zip(rates).map(|(amount, rate)| amount / rate.max(1.0)).sum()
 }
 
 fn rates(machine: &Machine, bandwidth: f64) -> Rates {

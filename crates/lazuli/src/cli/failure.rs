@@ -57,6 +57,7 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
         if let Some(StoreError::Interrupted) = whole.downcast_ref() {
             return Failure::Interrupted;
         }
+        let is_argument = whole.downcast_ref().is_some_and(lazuli::planner::Error::is_argument);
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -66,7 +67,7 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
             }
             source = cause.source();
         }
-        Failure::Error(message)
+        if is_argument { Failure::Usage(message) } else { Failure::Error(message) }
     }
 }
 

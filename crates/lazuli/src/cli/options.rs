@@ -91,11 +91,23 @@ impl Precision {
     }
 }
 
-/// Remarks that a context is longer than the model was made for: its answers there mean little.
-pub fn note_long_context(cx: &Context, spec: &Spec, context: usize) {
-    if context > spec.context {
-        let made = spec.context;
-        cx.ui().note(format!("{context} tokens of context, but the model was made for {made} at most"));
+/// Refuses a context that is longer than the model was made for, or remarks it where that is forced: what the model says
+/// there means little.
+///
+/// # Errors
+/// If it is longer and not forced.
+pub fn check_long_context(cx: &Context, spec: &Spec, context: usize, force: bool) -> Result<(), Failure> {
+    let made = spec.context;
+    let what = format!("{context} tokens of context, but the model was made for {made} at most");
+    match (context > made, force) {
+        (true, false) => Err(Failure::usage(format!(
+            "{what}: ask for less, or go on with --force, but what it says beyond {made} means little"
+        ))),
+        (true, true) => {
+            cx.ui().note(what);
+            Ok(())
+        }
+        (false, _) => Ok(()),
     }
 }
 

@@ -52,7 +52,7 @@ pub fn context(
     let budget = memory_budget().map(|budget| budget.safe);
     let context = match limits.context {
         Some(ContextSize::Tokens(asked)) => {
-            options::note_long_context(cx, spec, asked);
+            options::check_long_context(cx, spec, asked, limits.force)?;
             asked
         }
         Some(ContextSize::Auto) => match budget {
@@ -61,19 +61,40 @@ pub fn context(
         },
         None => EngineOptions::default().context.min(spec.context),
     };
-    let Some(budget) = budget.filter(|_| !limits.force) else { return Ok(context) };
-    let rough = (spec.weight_bytes + spec.kv_spec(kv, 1, context).bytes()) as u64 + PLENTY;
+    if !limits.force {
+        check(model, runtime, context, |longest| {
+            format!("ask for --context {longest} or less (`auto` takes the most)")
+        })?;
+    }
+    Ok(context)
+}
+
+/// Refuses a context with which the model does not fit into the memory that is free here; where the memory is not known,
+/// none. `shorter` says how to ask for the longest that fits.
+///
+/// # Errors
+/// If it does not fit, with the figures and the way out.
+pub fn check(
+    model: &dyn CausalLm,
+    runtime: &Runtime,
+    context: usize,
+    shorter: impl Fn(usize) -> String,
+) -> Result<(), Failure> {
+    let (spec, kv) = (model.spec(), Precision::Fast.kv());
+    let Some(budget) = memory_budget().map(|budget| budget.safe) else { return Ok(()) };
+    let rough =
+        (spec.weight_bytes + spec.kv_spec(kv, 1, context, lazuli::PREFILL_CHUNK).bytes()) as u64 + PLENTY;
     if rough <= budget {
-        return Ok(context);
+        return Ok(());
     }
     let needs = allocation(model, runtime, kv, context)?;
     let total = needs.total(spec.vocabulary);
     if total <= budget {
-        return Ok(context);
+        return Ok(());
     }
     let way_out = match longest_context(model, runtime, kv, budget)? {
         0 => "take a smaller model or format".to_owned(),
-        longest => format!("ask for --context {longest} or less (`auto` takes the most)"),
+        longest => shorter(longest),
     };
     Err(Failure::error(format!(
         "a context of {context} tokens needs {} (weights {}, keys and values {}, the rest {}), but {} of this machine's \

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use lazuli_core::fused::{PagedAttention, Pages};
 use lazuli_core::{Array, Buffer, DType, Runtime};
-use lazuli_planner::machine::Measured;
-use lazuli_quant::Format;
+use lazuli_nn::PAGE_SIZE;
+use lazuli_planner::machine::{Attention, Measured};
+use lazuli_planner::{ByPacking, Packing};
+use lazuli_quant::{Format, ScaleType};
 use serde::{Deserialize, Serialize};
 
 use crate::backends::RuntimeOptions;
@@ -21,19 +24,19 @@ pub struct Calibration {
     pub simd: String,
     /// Bytes a second read by 1 to all workers.
     pub read: Vec<f64>,
-    /// Bytes a second of packed weights (`Q8_0`, more than any cache) in a product with one row.
-    pub stream: f64,
-    /// Elements a second of K-quants (`Q4_K`, in the cache) in a product with one row.
-    pub elements: f64,
-    /// Operations a second of a product of packed weights with 512 rows.
-    pub operations: f64,
+    /// Bytes a second of weights, more than any cache, in products with one row, by their packing.
+    pub weights: ByPacking,
+    /// Operations a second of products with 512 rows, by the packing of the weights.
+    pub products: ByPacking,
+    /// Seconds of a byte of keys and values in attention of one token.
+    pub attention_byte: f64,
+    /// Seconds of an operation of it.
+    pub attention_operation: f64,
+    /// Operations a second of attention of 512 tokens.
+    pub prompt_attention: f64,
     /// Seconds of a step of a plan that computes next to nothing.
     pub step: f64,
 }
-
-/// Share of the bandwidth at which attention reads keys and values in half precision: between what heads of 64 and of
-/// 128 were seen to reach.
-const KV: f64 = 0.45;
 
 /// Waves of a decoder's layer: norms, projections, rotation, attention and the gated part.
 const WAVES: f64 = 10.0;
@@ -41,17 +44,17 @@ const WAVES: f64 = 10.0;
 impl Calibration {
     /// Bytes a second that all workers together read, by the better of two measurements.
     pub fn bandwidth(&self) -> f64 {
-        self.read.iter().copied().fold(self.stream, f64::max)
+        self.read.iter().chain(&self.weights).copied().fold(0.0, f64::max)
     }
 
     /// For the planner.
     pub fn measured(&self) -> Measured {
         Measured {
-            efficiency: (self.stream / self.bandwidth().max(1.0)).clamp(0.05, 1.0),
-            kv_efficiency: KV,
+            weights: self.weights,
+            products: self.products,
+            attention: Attention { byte: self.attention_byte, operation: self.attention_operation },
+            prompt_attention: self.prompt_attention,
             launch: self.step * WAVES,
-            operations: self.operations,
-            elements: self.elements,
         }
     }
 
@@ -92,19 +95,28 @@ pub fn calibrate(options: &RuntimeOptions) -> Result<Calibration> {
         read.push(read_bandwidth(&few.workers()?)?);
     }
     let runtime = workers.runtime();
-    let product =
-        |format, rows, cols, tokens, copies| product(&runtime, format, [rows, cols], tokens, copies);
-    // 12 matrices of 36 MB: what one pass leaves in a cache is gone when the next one comes back to it.
-    let stream = {
-        let bytes = Format::Q8_0.bytes(8192, 4096).unwrap_or(0) as f64;
-        12.0 * bytes / product(Format::Q8_0, 8192, 4096, 1, 12)?
-    };
-    // Half a million elements stay in the cache of the cores.
-    let elements = f64::from(1024 * 512) / product(Format::Q4K, 1024, 512, 1, 1)?;
-    let operations = 2.0 * 2048.0 * 2048.0 * 512.0 / product(Format::Q8_0, 2048, 2048, 512, 1)?;
+    let bench = Bench { memory: Buffer::from_vec(vec![FILL; MEMORY]), runtime: &runtime };
+    let (mut weights, mut products) = (ByPacking::default(), ByPacking::default());
+    for (index, packing) in Packing::ALL.into_iter().enumerate() {
+        weights[index] = bench.weights(packing)?;
+        products[index] = bench.products(packing)?;
+    }
+    let (attention_byte, attention_operation) = bench.attention()?;
+    let prompt_attention = bench.prompt_attention()?;
     let step = steps(&runtime)?;
     let processor = super::host::processor().unwrap_or_else(|| "this machine".to_owned());
-    Ok(Calibration { processor, simd: workers.simd(), read, stream, elements, operations, step })
+    let simd = workers.simd();
+    Ok(Calibration {
+        processor,
+        simd,
+        read,
+        weights,
+        products,
+        attention_byte,
+        attention_operation,
+        prompt_attention,
+        step,
+    })
 }
 
 /// 1, 2, 4, .. and all.
@@ -115,34 +127,143 @@ fn counts(all: usize) -> Vec<usize> {
     counts
 }
 
-/// Seconds of `copies` products of `tokens` rows with as many matrices of zeros, the best of half a second.
-fn product(
-    runtime: &Runtime,
-    format: Format,
-    shape: [usize; 2],
-    tokens: usize,
-    copies: usize,
-) -> Result<f64> {
-    let [rows, cols] = shape;
-    let bytes = format.bytes(rows, cols).unwrap_or(0);
-    let mut weights = Vec::new();
-    for _ in 0..copies {
-        // Untouched pages of zeros are one and the same page: something is written to each.
-        let buffer = Buffer::from_vec(vec![1u8; bytes]);
-        weights.push(Array::from_planes(&[(buffer, 0)], [rows, cols], DType::Quant(format))?);
+/// Far more than any cache: what one pass leaves in it is gone when the next one comes back to it.
+const MEMORY: usize = 192 << 20;
+/// As two bytes of a float a number near one, in either half precision; untouched pages would all be the same one.
+const FILL: u8 = 0x3c;
+
+/// Memory that all measurements read, as weights of any format and as keys and values.
+struct Bench<'a> {
+    memory: Buffer,
+    runtime: &'a Runtime,
+}
+
+impl Bench<'_> {
+    /// A matrix of a packing's usual format that lies `offset` bytes into the memory, and the bytes that it takes.
+    fn matrix(&self, packing: Packing, [rows, cols]: [usize; 2], offset: usize) -> Result<(Array, usize)> {
+        let Some(format) = format(packing) else {
+            let array = Array::from_buffer(self.memory.clone(), offset, [rows, cols], DType::BF16)?;
+            return Ok((array, 2 * rows * cols));
+        };
+        let (mut planes, mut end) = (Vec::new(), offset);
+        for plane in 0..format.planes() {
+            planes.push((self.memory.clone(), end));
+            end += format.plane_bytes(plane, rows, cols).unwrap_or(0).next_multiple_of(64);
+        }
+        Ok((Array::from_planes(&planes, [rows, cols], DType::Quant(format))?, end - offset))
     }
-    let input = Array::from_vec(vec![0.5f32; tokens * cols], [tokens, cols]);
-    best(|| {
-        let results: Vec<Array> = weights.iter().map(|w| input.matmul(&w.t())).collect();
-        runtime.eval(&results.iter().collect::<Vec<_>>())
-    })
+
+    /// Bytes a second of weights in products with one row.
+    fn weights(&self, packing: Packing) -> Result<f64> {
+        const SIDE: usize = 4096;
+        let (mut matrices, mut end) = (Vec::new(), 0);
+        loop {
+            let size = self.matrix(packing, [SIDE, SIDE], 0)?.1;
+            if end + size > MEMORY {
+                break;
+            }
+            matrices.push(self.matrix(packing, [SIDE, SIDE], end)?.0);
+            end += size;
+        }
+        let input = Array::from_vec(vec![0.5f32; SIDE], [1, SIDE]);
+        let seconds = best(0.2, || {
+            let results: Vec<Array> = matrices.iter().map(|w| input.matmul(&w.t())).collect();
+            self.runtime.eval(&results.iter().collect::<Vec<_>>())
+        })?;
+        Ok(end as f64 / seconds)
+    }
+
+    /// Operations a second of products with 512 rows.
+    fn products(&self, packing: Packing) -> Result<f64> {
+        const SIDE: usize = 2048;
+        const TOKENS: usize = 512;
+        let matrix = self.matrix(packing, [SIDE, SIDE], 0)?.0;
+        let input = Array::from_vec(vec![0.5f32; TOKENS * SIDE], [TOKENS, SIDE]);
+        let seconds = best(0.15, || self.runtime.eval(&[&input.matmul(&matrix.t())]))?;
+        Ok(2.0 * (SIDE * SIDE * TOKENS) as f64 / seconds)
+    }
+
+    /// Seconds of a byte and of an operation of one token's attention: of two shapes that read the same bytes, one has
+    /// eight times the operations.
+    fn attention(&self) -> Result<(f64, f64)> {
+        const DEPTH: usize = 4096;
+        let (few, many) = (Heads { queries: 8, keys: 8, dim: 64 }, Heads { queries: 32, keys: 4, dim: 128 });
+        let (bytes, copies) = (few.bytes(DEPTH), MEMORY / few.bytes(DEPTH));
+        let one = |heads: Heads| -> Result<f64> {
+            let seconds = best(0.2, || {
+                let results = (0..copies).map(|copy| self.attend(heads, 1, DEPTH, copy * bytes));
+                let results: Vec<Array> = results.collect::<lazuli_core::Result<_>>()?;
+                self.runtime.eval(&results.iter().collect::<Vec<_>>())
+            })?;
+            Ok(seconds / copies as f64)
+        };
+        let (least, most) = (one(few)?, one(many)?);
+        let operations = |heads: Heads| (heads.queries * 4 * heads.dim * DEPTH) as f64;
+        let operation = ((most - least) / (operations(many) - operations(few))).max(0.0);
+        Ok(((least - operation * operations(few)).max(0.0) / bytes as f64, operation))
+    }
+
+    /// Operations a second of attention of 512 tokens behind as many others.
+    fn prompt_attention(&self) -> Result<f64> {
+        const TOKENS: usize = 512;
+        let heads = Heads { queries: 16, keys: 4, dim: 128 };
+        let seconds = best(0.2, || self.runtime.eval(&[&self.attend(heads, TOKENS, 2 * TOKENS, 0)?]))?;
+        let pairs: usize = (TOKENS + 1..=2 * TOKENS).sum();
+        Ok((heads.queries * 4 * heads.dim * pairs) as f64 / seconds)
+    }
+
+    /// Attention of the last `tokens` of `depth` tokens over keys and values that lie `offset` bytes into the memory.
+    fn attend(&self, heads: Heads, tokens: usize, depth: usize, offset: usize) -> lazuli_core::Result<Array> {
+        let shape = [depth / PAGE_SIZE, heads.keys, PAGE_SIZE, heads.dim];
+        let half = heads.bytes(depth) / 2;
+        let cache = |offset| Array::from_buffer(self.memory.clone(), offset, shape, DType::F16);
+        let list = |values: Vec<i32>| Array::from_vec(values, [tokens]);
+        let table: Vec<i32> = (0..shape[0] as i32).collect();
+        let pages = Pages {
+            keys: &cache(offset)?,
+            values: &cache(offset + half)?,
+            page_table: &Array::from_vec(table, [1, shape[0]]),
+            sequence: &list(vec![0; tokens]),
+            position: &list((depth - tokens..depth).map(|position| position as i32).collect()),
+        };
+        let queries = vec![0.01f32; tokens * heads.queries * heads.dim];
+        let queries = Array::from_vec(queries, [tokens, heads.queries, heads.dim]);
+        let op = PagedAttention { scale: 0.1f32.into(), window: None, softcap: None, sinks: false };
+        Ok(queries.paged_attention(&pages, None, op))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Heads {
+    queries: usize,
+    keys: usize,
+    dim: usize,
+}
+
+impl Heads {
+    /// Bytes of keys and values of `depth` tokens in half precision.
+    fn bytes(self, depth: usize) -> usize {
+        2 * depth * self.keys * self.dim * 2
+    }
+}
+
+/// The usual format of a packing; `None` for floats.
+fn format(packing: Packing) -> Option<Format> {
+    match packing {
+        Packing::Plain => None,
+        Packing::Eight => Some(Format::Q8_0),
+        Packing::Four => Some(Format::Q4_0),
+        Packing::K => Some(Format::Q4K),
+        Packing::K6 => Some(Format::Q6K),
+        Packing::Affine => Some(Format::Affine { bits: 4, group: 64, scale: ScaleType::Bf16 }),
+    }
 }
 
 /// Seconds of a step that computes next to nothing and depends on the one before.
 fn steps(runtime: &Runtime) -> Result<f64> {
     const STEPS: usize = 64;
     let weight = Array::from_vec(vec![0.01f32; 64 * 64], [64, 64]);
-    let seconds = best(|| {
+    let seconds = best(0.2, || {
         let mut x = Array::from_vec(vec![1.0f32; 64], [1, 64]);
         for _ in 0..STEPS {
             x = x.matmul(&weight);
@@ -152,11 +273,11 @@ fn steps(runtime: &Runtime) -> Result<f64> {
     Ok(seconds / STEPS as f64)
 }
 
-/// The least seconds that `work` took in half a second, after a first time.
-fn best(mut work: impl FnMut() -> lazuli_core::Result<()>) -> Result<f64> {
+/// The least seconds that `work` took in `seconds`, after a first time.
+fn best(seconds: f64, mut work: impl FnMut() -> lazuli_core::Result<()>) -> Result<f64> {
     work()?;
     let (begin, mut least) = (Instant::now(), f64::INFINITY);
-    while begin.elapsed() < Duration::from_millis(500) {
+    while begin.elapsed() < Duration::from_secs_f64(seconds) {
         let start = Instant::now();
         work()?;
         least = least.min(start.elapsed().as_secs_f64());
@@ -178,15 +299,18 @@ mod tests {
             processor: "p".into(),
             simd: "avx2".into(),
             read: vec![1e10, 1.9e10],
-            stream: 1.5e10,
-            elements: 2e10,
-            operations: 1e12,
+            weights: [1e10; 6],
+            products: [1e12; 6],
+            attention_byte: 1e-10,
+            attention_operation: 1e-11,
+            prompt_attention: 1e11,
             step: 2e-6,
         };
         made.save(&places).unwrap();
         assert_eq!(Calibration::load(&places), Some(made.clone()));
         assert_eq!(made.bandwidth(), 1.9e10);
-        assert!((made.measured().efficiency - 1.5 / 1.9).abs() < 1e-9);
+        assert_eq!(made.measured().weights, made.weights);
+        assert!((made.measured().launch / 2e-5 - 1.0).abs() < 1e-9);
         assert_eq!([1, 2, 3, 8].map(counts), [vec![1], vec![1, 2], vec![1, 2, 3], vec![1, 2, 4, 8]]);
     }
 }

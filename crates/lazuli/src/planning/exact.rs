@@ -51,7 +51,7 @@ impl Allocation {
 /// If a plan cannot be compiled.
 pub fn allocation(model: &dyn CausalLm, runtime: &Runtime, kv: DType, context: usize) -> Result<Allocation> {
     let spec = model.spec();
-    let whole = spec.kv_spec(kv, 1, context);
+    let whole = spec.kv_spec(kv, 1, context, PREFILL_CHUNK);
     let chunk = context.clamp(1, PREFILL_CHUNK);
     // The pool's pages are data, but the length of the page table is a shape: that is the whole context's.
     let small = KvSpec { pages: chunk.div_ceil(PAGE_SIZE), ..whole.clone() };
@@ -90,7 +90,13 @@ pub fn longest_context(model: &dyn CausalLm, runtime: &Runtime, kv: DType, budge
     if total <= budget {
         return Ok(most);
     }
-    let page = spec.kv_spec(kv, 1, PAGE_SIZE).bytes().max(1) as u64;
-    let pages = budget.saturating_sub(total - needs.kv) / page;
-    Ok((pages as usize).saturating_mul(PAGE_SIZE).min(most))
+    let left = budget.saturating_sub(total - needs.kv);
+    let fits = |pages: usize| spec.kv_spec(kv, 1, pages * PAGE_SIZE, PREFILL_CHUNK).bytes() as u64 <= left;
+    // Windows make memory grow in two slopes; it grows all the same, so that halving finds the border.
+    let (mut least, mut above) = (0, most.div_ceil(PAGE_SIZE));
+    while above - least > 1 {
+        let middle = least.midpoint(above);
+        if fits(middle) { least = middle } else { above = middle }
+    }
+    Ok(least * PAGE_SIZE)
 }

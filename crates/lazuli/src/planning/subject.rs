@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use lazuli_io::{Encoding, Kind};
-use lazuli_planner::{ModelShape, StoredBytes, Weights, catalogue};
+use lazuli_planner::{ModelShape, Packing, StoredBytes, Weights, catalogue};
 
 use crate::store::{FetchPolicy, Headers, ModelRef, Store, StoreError};
 use crate::{Error, Model, Result};
@@ -39,6 +39,15 @@ struct Tensor {
     elements: u64,
     bytes: u64,
     encoding: Option<Encoding>,
+}
+
+impl Tensor {
+    fn packing(&self) -> Packing {
+        match self.encoding {
+            Some(Encoding::Quant(format)) => Packing::of(Some(format)),
+            _ => Packing::Plain,
+        }
+    }
 }
 
 impl Subject {
@@ -137,7 +146,7 @@ impl Subject {
         let mut stored = StoredBytes::default();
         let mut unpacked = 0;
         for tensor in tensors {
-            stored.add(&tensor.name, tensor.bytes);
+            stored.add(&tensor.name, tensor.bytes, tensor.packing());
             if matches!(tensor.encoding, Some(Encoding::Quant(format)) if format.block_len() == 256) {
                 unpacked += tensor.elements;
             }

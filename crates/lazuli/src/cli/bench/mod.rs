@@ -9,13 +9,13 @@ use super::ui::Table;
 use super::{Context, Failure};
 use lazuli::backends::RuntimeOptions;
 use lazuli::models::Spec;
-use lazuli::planner::Estimate;
+use lazuli::planner::{ByPacking, Estimate};
 use lazuli::planning::{Calibration, calibrate};
 use lazuli::{Model, Session};
 use measure::{Bench, Decode, Prefill};
 use predict::Prediction;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Measure prompt and generation speed
 #[derive(clap::Args, Debug)]
@@ -58,9 +58,12 @@ pub struct Args {
     /// Print a Markdown table
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
-    /// Draw generation against depth, measured and predicted, into an SVG file
+    /// Draw generation against depth, measured and predicted, into an SVG or PNG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Measure although the model does not fit into memory, or was not made for as many tokens
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     threads: Threads,
 }
@@ -76,7 +79,10 @@ struct Outcome {
 
 /// Prints a table or an [`Outcome`]; with `--calibrate` alone, a [`Calibration`].
 pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
-    check_plot(args.plot.as_deref())?;
+    let plot = match &args.plot {
+        Some(file) => Some((file, plot::Kind::of(file)?)),
+        None => None,
+    };
     let calibration = if args.calibrate { Some(calibration(args, cx)?) } else { None };
     let Some(name) = &args.model else { return Ok(()) };
     let calibration = match calibration {
@@ -92,7 +98,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     let longest = tests
         .longest()
         .ok_or_else(|| Failure::usage("there is nothing to measure: give --prefill or --decode"))?;
-    super::options::note_long_context(cx, network.spec(), longest);
+    super::options::check_long_context(cx, network.spec(), longest, args.force)?;
+    if !args.force {
+        let shorter =
+            |longest| format!("measure no more than {longest} tokens by --prefill, --decode and --depth");
+        super::room::check(&*network, &workers.runtime(), longest, shorter)?;
+    }
 
     let count = (tests.prefills.len() + tests.decodes.len()) as u64;
     let bar = cx.ui().steps_bar("memory", 1 + count * u64::from(args.reps));
@@ -120,9 +131,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         workers.simd(),
         outcome.bandwidth_gb_s
     );
-    if let Some(file) = &args.plot {
+    if let Some((file, kind)) = plot {
         let predict = |depth| prediction.as_ref().and_then(|p| p.decode(depth));
-        std::fs::write(file, plot::svg(&title, &outcome.decode, &predict))
+        std::fs::write(file, plot::plot(kind, &title, &outcome.decode, &predict)?)
             .map_err(|error| Failure::error(format!("cannot write '{}': {error}", file.display())))?;
     }
     if cx.json() {
@@ -152,34 +163,27 @@ fn calibration(args: &Args, cx: &Context) -> Result<Calibration, Failure> {
         return Ok(found);
     }
     let read: Vec<String> = found.read.iter().map(|speed| format!("{:.1}", speed / 1e9)).collect();
+    let rates = |rates: &ByPacking, unit: f64| {
+        let names = ["floats", "8 bits", "4 bits", "K", "K in 6 bits", "affine"];
+        let one = |(name, rate): (&str, &f64)| format!("{name} {:.1}", rate / unit);
+        names.into_iter().zip(rates).map(one).collect::<Vec<_>>().join(", ")
+    };
     cx.out().line(&format!(
-        "{} ({})\nmemory read     {} GB/s with 1 to all threads\nweights read    {:.1} GB/s in products with one row\n\
-         weights decoded {:.1} billion a second\nproducts        {:.0} GFLOP/s with 512 rows\na step          {:.1} µs\n\
-         kept in {}",
+        "{} ({})\nmemory read       {} GB/s with 1 to all threads\nweights, one row  {} GB/s\n\
+         products          {} GFLOP/s with 512 rows\nattention         {:.1} GB/s of keys and values and {:.1} GFLOP/s of \
+         one token, {:.1} GFLOP/s of 512\na step            {:.1} µs\nkept in {}",
         found.processor,
         found.simd,
         read.join(", "),
-        found.stream / 1e9,
-        found.elements / 1e9,
-        found.operations / 1e9,
+        rates(&found.weights, 1e9),
+        rates(&found.products, 1e9),
+        1e-9 / found.attention_byte.max(1e-15),
+        1e-9 / found.attention_operation.max(1e-15),
+        found.prompt_attention / 1e9,
         found.step * 1e6,
         path.display()
     ))?;
     Ok(found)
-}
-
-/// Pictures are vectors: a bitmap would need fonts and a decoder that nothing else here needs.
-fn check_plot(file: Option<&Path>) -> Result<(), Failure> {
-    let is_svg = |file: &&Path| file.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
-    match file.filter(|file| !is_svg(file)) {
-        Some(file) => {
-            let name = file.display();
-            Err(Failure::usage(format!(
-                "'{name}' is no SVG file: plots are written as .svg, which browsers show"
-            )))
-        }
-        None => Ok(()),
-    }
 }
 
 /// What is measured.
@@ -270,11 +274,5 @@ mod tests {
     fn markdown_has_as_many_cells_in_each_line() {
         let text = markdown(&["a", ">b"], &[vec!["1".into()], vec!["2".into(), "3".into()]]);
         assert_eq!(text, "| a | b |\n| --- | ---: |\n| 1 |  |\n| 2 | 3 |");
-    }
-
-    #[test]
-    fn bitmaps_are_refused_before_anything_is_measured() {
-        assert!(check_plot(Some(Path::new("a.svg"))).is_ok());
-        assert!(matches!(check_plot(Some(Path::new("a.png"))), Err(Failure::Usage(_))));
     }
 }

@@ -41,25 +41,25 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "f16")]
     kv_format: String,
     /// Tokens of context, separated by commas: 8192, 32k [default: 8192, or what the model was made for]
-    #[arg(long, short = 'c', value_name = "LIST")]
+    #[arg(long, short = 'c', value_name = "LIST", allow_hyphen_values = true)]
     context: Option<String>,
     /// Sequences at once
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", allow_hyphen_values = true)]
     concurrency: String,
     /// Tokens in the cache for the speed of generation [default: 512]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     depth: Option<String>,
     /// Tokens of the prompt for the time to the first token [default: 512]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// A machine of `lazuli hardware`, perhaps with its memory: "M4 Max 128GB" [default: this one]
     #[arg(long, value_name = "NAME")]
     machine: Option<String>,
     /// Memory of the machine, such as 64GB
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory: Option<String>,
     /// Bandwidth of the machine's memory in GB/s
-    #[arg(long, value_name = "GB/S")]
+    #[arg(long, value_name = "GB/S", allow_hyphen_values = true)]
     bandwidth: Option<String>,
     /// Whose overheads to assume: mlx-lm, llama.cpp or lazuli (where it is calibrated)
     #[arg(long, value_name = "ENGINE")]
@@ -175,12 +175,12 @@ fn want(
     let want: Want = wish.parse()?;
     let is_named = args.machine.is_some() || args.memory.is_some() || args.bandwidth.is_some();
     let found = reaches(&subject.shape, want, options, (is_named.then_some(machine), format))?;
-    if cx.json() {
-        return cx.print_json(&found);
-    }
     if found.is_empty() {
         let what = format!("nothing in the tables reaches {wish}: ask for less, or name a smaller --format");
         return Err(Failure::error(what));
+    }
+    if cx.json() {
+        return cx.print_json(&found);
     }
     Ok(cx.out().line(&show::reached(&found))?)
 }

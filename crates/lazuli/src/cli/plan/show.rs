@@ -127,11 +127,6 @@ fn verdict(plan: &Outcome) -> String {
         None => text.push_str("; no format fits"),
         Some(_) => {}
     }
-    if plan.kv_bytes_windowed < plan.kv_bytes {
-        let less = bytes(plan.kv_bytes - plan.kv_bytes_windowed);
-        let _ =
-            write!(text, "\nlayers with a window keep the whole context here: {less} more than they look at");
-    }
     text
 }
 
