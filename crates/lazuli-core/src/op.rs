@@ -94,13 +94,13 @@ pub enum Reduce {
     ArgMin,
 }
 
-/// Whether a backend may round a product's left side to few bits where the right side is packed.
+/// To how few bits a backend may round a product's left side where the right side is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rounding {
-    /// It may, in a precision that trades digits for speed.
-    Allowed,
-    /// It may not, in any precision: a small error here would be a large one later.
-    Refused,
+    /// To eight, in a precision that trades digits for speed.
+    Coarse,
+    /// To no fewer than fifteen, in any precision: a small error here would be a large one later.
+    Fine,
 }
 
 /// What a node does with its inputs.

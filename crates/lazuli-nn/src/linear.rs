@@ -34,18 +34,18 @@ impl Linear {
             Bias::Without => None,
             Bias::With => Some(weights.get("bias", [outputs])?),
         };
-        Ok(Self { weight, bias, rounding: Rounding::Allowed })
+        Ok(Self { weight, bias, rounding: Rounding::Coarse })
     }
 
     /// A projection by a weight `[outputs, inputs]` that something else has read (a tied embedding).
     pub fn from_weight(weight: Array) -> Self {
-        Self { weight, bias: None, rounding: Rounding::Allowed }
+        Self { weight, bias: None, rounding: Rounding::Coarse }
     }
 
-    /// The same projection of rows that no backend may round, in any precision.
+    /// The same projection of rows that no backend may round to few bits, in any precision ([`Rounding::Fine`]).
     #[must_use]
-    pub fn unrounded(self) -> Self {
-        Self { rounding: Rounding::Refused, ..self }
+    pub fn fine(self) -> Self {
+        Self { rounding: Rounding::Fine, ..self }
     }
 
     /// The projection to the outputs in `range` alone: a view of the same weight.
@@ -63,8 +63,8 @@ impl Linear {
     #[track_caller]
     pub fn forward(&self, x: &Array) -> Array {
         let y = match self.rounding {
-            Rounding::Allowed => x.matmul(&self.weight.t()),
-            Rounding::Refused => x.matmul_unrounded(&self.weight.t()),
+            Rounding::Coarse => x.matmul(&self.weight.t()),
+            Rounding::Fine => x.matmul_fine(&self.weight.t()),
         };
         match &self.bias {
             Some(bias) => y + bias,

@@ -76,10 +76,11 @@ impl Mla {
         let linear = |name, outputs, inputs, bias| Linear::load(&weights.at(name), outputs, inputs, bias);
         let norm = |name, dim| RmsNorm::load(&weights.at(name), dim, c.eps, 0.0);
         let heads = c.heads * (c.nope_dim + c.rope_dim);
+        // Every head reads the latents, and the cache keeps them: an error in one is an error in all.
         let queries = match c.q_rank {
             None => Queries::Direct(linear("q_proj", heads, c.hidden, Bias::Without)?),
             Some(rank) => Queries::Latent {
-                down: linear("q_a_proj", rank, c.hidden, c.bias)?,
+                down: linear("q_a_proj", rank, c.hidden, c.bias)?.fine(),
                 norm: norm("q_a_layernorm", rank)?,
                 up: linear("q_b_proj", heads, rank, Bias::Without)?,
             },
@@ -98,7 +99,7 @@ impl Mla {
         };
         Ok(Self {
             queries,
-            latent: linear("kv_a_proj_with_mqa", c.kv_rank + c.rope_dim, c.hidden, c.bias)?,
+            latent: linear("kv_a_proj_with_mqa", c.kv_rank + c.rope_dim, c.hidden, c.bias)?.fine(),
             latent_norm: norm("kv_a_layernorm", c.kv_rank)?,
             key_up,
             value_up,

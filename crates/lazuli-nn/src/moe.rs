@@ -40,7 +40,7 @@ impl SharedExperts {
     /// # Errors
     /// If it is missing or has another shape.
     pub fn gated(mlp: GatedMlp, weights: &Weights, hidden: usize) -> Result<Self> {
-        Ok(Self { mlp, gate: Some(Linear::load(weights, 1, hidden, Bias::Without)?.unrounded()) })
+        Ok(Self { mlp, gate: Some(Linear::load(weights, 1, hidden, Bias::Without)?.fine()) })
     }
 
     fn forward(&self, x: &Array) -> Array {

@@ -17,23 +17,23 @@ impl Array {
     /// ```
     #[track_caller]
     pub fn matmul(&self, right: &Array) -> Self {
-        Self::apply(Op::Matmul { rounding: Rounding::Allowed }, &[self, right])
+        Self::apply(Op::Matmul { rounding: Rounding::Coarse }, &[self, right])
     }
 
-    /// [`Array::matmul`] whose left side no backend may round, in any precision: for small products that decide
-    /// something, such as which experts a token gets. Packed weights on the right are decoded exactly.
+    /// [`Array::matmul`] whose left side no backend may round to fewer than fifteen bits, in any precision: for small
+    /// products on which much depends, such as which experts a token gets.
     ///
     /// ```
     /// # use lazuli_core::{Array, Runtime};
     /// let (x, w) = (Array::from_slice(&[1.0f32, 0.004], [1, 2]), Array::from_slice(&[1.0f32, 1.0], [1, 2]));
-    /// let y = x.matmul_unrounded(&w.t());
+    /// let y = x.matmul_fine(&w.t());
     /// Runtime::reference().eval(&[&y])?;
     /// assert_eq!(y.as_slice::<f32>()?, &[1.004]);
     /// # Ok::<(), lazuli_core::Error>(())
     /// ```
     #[track_caller]
-    pub fn matmul_unrounded(&self, right: &Array) -> Self {
-        Self::apply(Op::Matmul { rounding: Rounding::Refused }, &[self, right])
+    pub fn matmul_fine(&self, right: &Array) -> Self {
+        Self::apply(Op::Matmul { rounding: Rounding::Fine }, &[self, right])
     }
 
     /// Rows times the weights of the experts chosen for each: `self` is `[tokens, k]` (one row for all of a token's

@@ -41,6 +41,7 @@ pub(super) fn compile(machine: &Machine, plan: &Plan) -> Result<Phases> {
             workspace: 0,
             scratch: 0,
             packed: Vec::new(),
+            packed_steps: Vec::new(),
             shared: super::experts::Shared::default(),
             ahead: None,
         };
@@ -76,6 +77,8 @@ pub(super) struct Wave<'a> {
     scratch: usize,
     /// Activations that a product of this wave packed, for the next one to share.
     pub packed: Vec<(super::matmul::PackKey, usize)>,
+    /// The same for activations rounded in two steps.
+    pub packed_steps: Vec<(super::matmul::PackKey, usize)>,
     /// Likewise what the products of experts prepared.
     pub shared: super::experts::Shared,
     /// What the step in hand makes worth asking for.
@@ -83,7 +86,7 @@ pub(super) struct Wave<'a> {
 }
 
 /// Elements that a chunk of cheap elementwise work takes at least.
-const ELEMENTS: usize = 4096;
+pub(super) const ELEMENTS: usize = 4096;
 
 impl Wave<'_> {
     /// Adds a task of `units`, cut into chunks of at least `least` units, a few for each worker.

@@ -5,10 +5,10 @@ use lazuli_core::{DType, Layout, Rounding, Shape};
 use lazuli_quant::Format;
 
 use super::Precision;
-use super::compile::{Stage, Wave, element};
+use super::compile::{ELEMENTS, Stage, Wave, element};
 use super::task::{Kernel, Loc};
 use crate::kernel::matmul_float::{MatmulFloat, PackedRows, StridedMatmul};
-use crate::kernel::quant::{Activations, QuantMatmul};
+use crate::kernel::quant::{Activations, QuantMatmul, TwoSteps};
 
 /// Which activations a wave has packed: products of one input share them, whatever their formats.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,10 @@ impl Wave<'_> {
         let along_rows = right.shape.rank() == 2 && (right.layout.strides[0] == 1 || right.shape[0] == 1);
         match right.dtype {
             DType::Quant(format)
-                if rounding == Rounding::Allowed && self.packed_product(left, right, step, format) => {}
+                if match rounding {
+                    Rounding::Coarse => self.packed_product(left, right, step, format),
+                    Rounding::Fine => self.packed_fine(left, right, step, format),
+                } => {}
             DType::Quant(format) => self.rows_of(left, right, step, format),
             _ if along_rows => self.float_weights(left, right, step),
             _ => self.strided(left, right, step),
@@ -73,6 +76,49 @@ impl Wave<'_> {
         true
     }
 
+    /// [`Wave::packed_product`] with activations rounded in two steps: twice the rows, and their products added up.
+    fn packed_fine(&mut self, left: &Operand, right: &Operand, step: &Step, format: Format) -> bool {
+        let [m, n, k] = sizes(left, right);
+        let level = self.machine.level;
+        let kernel = match self.machine.precision {
+            Precision::Fast => QuantMatmul::new(level, format, n, k).filter(|kernel| kernel.takes(2 * m)),
+            Precision::Exact => None,
+        };
+        let (Some(kernel), true) = (kernel, plain_rows(left)) else { return false };
+        let kernel = kernel.for_threads(self.machine.threads);
+        let (acts, steps) = (kernel.activations(2 * m), TwoSteps { level, m, k });
+        let packed = self.packed_steps(left, acts, steps);
+        self.need_scratch(kernel.scratch_bytes(2 * m));
+        let sums = Loc::Workspace(self.reserve(2 * m * n * size_of::<f32>()));
+        let task = Kernel::MatmulPacked { kernel, acts, next: None };
+        self.push_units(
+            Stage::Main,
+            task,
+            &[Loc::Workspace(packed), Loc::of(right)],
+            sums,
+            kernel.units(2 * m),
+        );
+        let join = Kernel::JoinSteps { kernel: steps, cols: n };
+        self.push(Stage::Join, join, &[sums], Loc::of(&step.output), (m * n, ELEMENTS));
+        true
+    }
+
+    /// Where the rows of `left`, which are plain, lie packed in two steps, once for all products of the wave.
+    fn packed_steps(&mut self, left: &Operand, acts: Activations, steps: TwoSteps) -> usize {
+        let key = PackKey::of(left);
+        let known = self.packed_steps.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);
+        known.unwrap_or_else(|| {
+            let rows = Loc::Workspace(self.reserve(2 * steps.m * steps.k * size_of::<f32>()));
+            let at = self.reserve(acts.bytes());
+            let split = Kernel::SplitSteps { kernel: steps, stride: left.layout.strides[0] };
+            self.push(Stage::Dense, split, &[Loc::of(left)], rows, (steps.m, 1));
+            let pack = Kernel::Pack { kernel: acts, stride: steps.k };
+            self.push(Stage::Pack, pack, &[rows], Loc::Workspace(at), (acts.units(), 1));
+            self.packed_steps.push((key, at));
+            at
+        })
+    }
+
     /// Where the rows of `left` lie packed, once for all products of the wave with them.
     pub fn packed_rows(&mut self, left: &Operand, acts: Activations) -> usize {
         let key = PackKey::of(left);
@@ -87,8 +133,7 @@ impl Wave<'_> {
         })
     }
 
-    /// Packed weights decoded to f32 rows: the exact precision, products whose left side must not be rounded, and
-    /// formats without a kernel of their own.
+    /// Packed weights decoded to f32 rows: the exact precision, and formats without a kernel of their own.
     fn rows_of(&mut self, left: &Operand, right: &Operand, step: &Step, format: Format) {
         let [m, n, k] = sizes(left, right);
         let (x, x_stride) = self.rows_f32(left, k);
@@ -140,10 +185,13 @@ impl Wave<'_> {
 
     /// `[.., k]` as f32 rows, and the elements from one to the next.
     fn rows_f32(&mut self, left: &Operand, k: usize) -> (Loc, usize) {
-        let strides = &left.layout.strides;
-        let plain_rows = left.shape.rank() == 2 && left.dtype == DType::F32 && strides[1] == 1;
-        if plain_rows { (Loc::of(left), strides[0]) } else { (self.dense_f32(left), k) }
+        if plain_rows(left) { (Loc::of(left), left.layout.strides[0]) } else { (self.dense_f32(left), k) }
     }
+}
+
+/// Whether the rows of a matrix are contiguous f32.
+fn plain_rows(left: &Operand) -> bool {
+    left.shape.rank() == 2 && left.dtype == DType::F32 && left.layout.strides[1] == 1
 }
 
 /// `[m, n, k]` of a product with a weight matrix, all outer axes of the left side taken as rows.

@@ -23,7 +23,7 @@ use crate::kernel::kv_write::KvWrite;
 use crate::kernel::matmul_float::{MatmulFloat, PackedRows, StridedMatmul, Weights};
 use crate::kernel::norm::{LayerNorm, RmsNorm};
 use crate::kernel::plain::Plain;
-use crate::kernel::quant::{Activations, QuantMatmul, QuantMatmulArgs};
+use crate::kernel::quant::{Activations, QuantMatmul, QuantMatmulArgs, TwoSteps};
 use crate::kernel::rope::Rope;
 use crate::kernel::softmax::Softmax;
 use crate::pool::Worker;
@@ -87,6 +87,16 @@ pub(super) enum Kernel {
     Pack {
         kernel: Activations,
         stride: usize,
+    },
+    /// Activations and what rounding them leaves over, to be packed together.
+    SplitSteps {
+        kernel: TwoSteps,
+        stride: usize,
+    },
+    /// The products of both added up, rows of `cols`.
+    JoinSteps {
+        kernel: TwoSteps,
+        cols: usize,
     },
     /// Packed weights times packed activations; `next` are the weights that are read after these.
     MatmulPacked {
@@ -341,6 +351,8 @@ impl Task {
                     kernel.run(units, floats(0), Weights::Rows(&source), out.cast(), scratch.start.cast());
                 }
                 Kernel::Pack { kernel, stride } => kernel.quantise(floats(0), *stride, units, out),
+                Kernel::SplitSteps { kernel, stride } => kernel.split(units, floats(0), *stride, out.cast()),
+                Kernel::JoinSteps { kernel, cols } => kernel.join(units, *cols, floats(0), out.cast()),
                 Kernel::Choice(k) => k.run(units, floats(0), out.cast()),
                 Kernel::Assign { assignment, layout } => {
                     assignment

@@ -73,8 +73,8 @@ impl Router {
     /// If one of them is missing or has another shape.
     pub fn load(weights: &Weights, config: RouterConfig) -> Result<Self> {
         // A rounding error in a score can swap experts, which no later layer mends, and a router is a small part of
-        // what a token reads: its rows are never rounded.
-        let projection = Linear::load(weights, config.experts, config.hidden, config.bias)?.unrounded();
+        // what a token reads: its rows are rounded finely.
+        let projection = Linear::load(weights, config.experts, config.hidden, config.bias)?.fine();
         let correction = match config.score {
             Score::CorrectedSigmoid => Some(weights.get("e_score_correction_bias", [config.experts])?),
             Score::Softmax | Score::Sigmoid => None,

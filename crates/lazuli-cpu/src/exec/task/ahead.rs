@@ -99,7 +99,7 @@ impl Lots {
 
 /// The weights that a product reads, if they are a leaf.
 fn weights<'a>(plan: &Plan, step: &'a Step) -> Option<&'a Operand> {
-    let StepKind::Op(Op::Matmul | Op::ExpertMatmul) = step.kind else { return None };
+    let StepKind::Op(Op::Matmul { .. } | Op::ExpertMatmul) = step.kind else { return None };
     let weights = &step.inputs[1];
     matches!(plan.values[weights.value].place, Place::Leaf(_)).then_some(weights)
 }

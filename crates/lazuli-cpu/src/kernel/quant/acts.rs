@@ -43,6 +43,8 @@ pub(super) struct Row {
     pub multiples: *const i16,
     /// The codes again, groups of 32 in the order 0, 2, 1, 3 within each 128: that of nibbles in 64 bytes of Q4_K.
     pub paired: *const u8,
+    /// The values themselves, for weights that are multiplied as floats.
+    pub values: *const f32,
 }
 
 /// One tile's arrays: `TILE` numbers, one for each row, for each step along `k`.
@@ -110,7 +112,7 @@ impl Activations {
     }
 
     fn row_bytes(self) -> usize {
-        2 * self.padded() + self.padded() / GROUP * (4 + 4 + 2) + self.padded() / OCTET * 4
+        self.padded() * (1 + 1 + 4) + self.padded() / GROUP * (4 + 4 + 2) + self.padded() / OCTET * 4
     }
 
     fn row_units(self) -> usize {
@@ -128,11 +130,12 @@ impl Activations {
         unsafe {
             let codes = base.add(m * self.row_bytes());
             let paired = codes.add(self.padded());
-            let scales = paired.add(self.padded()).cast::<f32>();
+            let values = paired.add(self.padded()).cast::<f32>();
+            let scales = values.add(self.padded());
             let sums = scales.add(self.padded() / GROUP);
             let units = sums.add(self.padded() / GROUP);
             let multiples = units.add(self.padded() / OCTET).cast();
-            Row { codes, scales, sums, units, multiples, paired }
+            Row { codes, scales, sums, units, multiples, paired, values }
         }
     }
 
@@ -148,7 +151,7 @@ impl Activations {
 }
 
 /// The scales of up to 256 values.
-struct Scales {
+pub(super) struct Scales {
     unit: f32,
     multiples: [i16; OCTET / GROUP],
 }
@@ -156,7 +159,7 @@ struct Scales {
 impl Scales {
     /// Of `groups` groups of 32 values. A multiple is rounded up, so that no code exceeds 127.
     #[inline(always)]
-    unsafe fn of<S: Dot>(s: S, x: *const f32, groups: usize) -> Self {
+    pub unsafe fn of<S: Dot>(s: S, x: *const f32, groups: usize) -> Self {
         let mut largest = [0f32; OCTET / GROUP];
         for (g, largest) in largest.iter_mut().enumerate().take(groups) {
             let mut most = s.zero();
@@ -187,7 +190,7 @@ impl Scales {
     /// Quantises group `g` of the values: writes the codes and gives the scale and the sums of either half. The
     /// scale is NaN if a value is not finite: no maximum shows a NaN, and its code would be an ordinary one.
     #[inline(always)]
-    unsafe fn group<S: Dot>(&self, s: S, x: *const f32, g: usize, codes: *mut i8) -> (f32, [i32; 2]) {
+    pub unsafe fn group<S: Dot>(&self, s: S, x: *const f32, g: usize, codes: *mut i8) -> (f32, [i32; 2]) {
         let scale = f32::from(self.multiples[g]) * self.unit;
         let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
         let mut sums = [0.0f32; 2];
@@ -246,11 +249,14 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
             let mut unit = scales.unit;
             for g in 0..OCTET / GROUP {
                 let codes = row.codes.add(at + g * GROUP).cast_mut().cast::<i8>();
+                let values = row.values.add(at + g * GROUP).cast_mut();
                 let (scale, sum) = if g < groups {
+                    x.add(at + g * GROUP).copy_to_nonoverlapping(values, GROUP);
                     let (scale, [low, high]) = scales.group(s, x.add(at), g, codes);
                     (scale, low + high)
                 } else {
                     codes.write_bytes(0, GROUP);
+                    values.write_bytes(0, GROUP);
                     (0.0, 0)
                 };
                 // A group that is not finite shows in the unit, by which all products are multiplied.

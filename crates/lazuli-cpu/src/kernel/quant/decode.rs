@@ -79,11 +79,14 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
 ) {
     // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
     unsafe {
-        let none = (F::scales(s, weights[0], s.eight(acts[0].scales.add(at / GROUP))), s.wide_zero());
+        // Activations that are multiplied as they are have no scales.
+        let by =
+            |m: usize| if F::FLOAT { s.eight_splat(1.0) } else { s.eight(acts[m].scales.add(at / GROUP)) };
+        let none = (F::scales(s, weights[0], by(0)), s.wide_zero());
         let mut scales = [[none; M]; R];
         for r in 0..R {
             for m in 0..M {
-                let by = s.eight(acts[m].scales.add(at / GROUP));
+                let by = by(m);
                 scales[r][m].0 = F::scales(s, weights[r], by);
                 if F::MINS && F::FINE {
                     scales[r][m].1 = F::fine_mins(s, weights[r], by);
@@ -170,7 +173,7 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
     }
 }
 
-/// [`chunk`] for codes that are floats: products with the activations' codes as floats too.
+/// [`chunk`] for codes that are floats: products with the activations as they are.
 #[inline(always)]
 unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usize>(
     s: S,
@@ -183,8 +186,8 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
     // SAFETY: as for `octet`.
     unsafe {
         for m in 0..M {
-            let a = acts[m].codes.add(at + 64 * C);
-            let a = unrolled!(i in [0, 16, 32, 48] => s.wide_i8(a.add(i)));
+            let a = acts[m].values.add(at + 64 * C);
+            let a = unrolled!(i in [0, 16, 32, 48] => s.wide(a.add(i)));
             for r in 0..R {
                 let w = weights[r].at(64 * C);
                 let w = unrolled!(i in [0, 16, 32, 48] => s.wide_e4m3(w.add(i)));

@@ -2,9 +2,9 @@
 //!
 //! Their codes are no small integers: 15 binary exponents lie between the smallest and the largest. For few rows of
 //! activations the codes become floats in registers, by moving their bits to where half precision has them, and are
-//! multiplied with the activations' codes as floats: exact weights, and fast enough for the memory. There is no panel
-//! for many rows. Rounding 32 weights to signed bytes with a scale of their own doubled the divergence of a DeepSeek-V3
-//! model's logits, and two such bytes for a weight cost as much as products in `f32`, which are exact: those it is.
+//! multiplied with the activations as they are: exact, and fast enough for the memory. There is no panel for many rows.
+//! Rounding 32 weights to signed bytes with a scale of their own doubled the divergence of a DeepSeek-V3 model's logits,
+//! and two such bytes for a weight cost as much as products in `f32`, which are exact: those it is.
 
 use super::blocks::{Blocks, Octet, SideLayout, coarse, read_u64};
 use super::planar::{has_full_byte, side_eight, side_offset};

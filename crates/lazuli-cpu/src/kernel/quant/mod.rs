@@ -16,12 +16,14 @@ mod k_quants;
 mod low_bits;
 mod panel;
 mod planar;
+mod steps;
 mod superblock;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use acts::Activations;
+pub use steps::TwoSteps;
 
 use crate::simd::{Isa, Level, stamp_dot, stamp_permute};
 use acts::TILE;

@@ -318,8 +318,8 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn wide_i8(self, p: *const u8) -> Self::Wide {
-        unsafe { floats(_mm_loadu_si128(p.cast())) }
+    unsafe fn wide(self, p: *const f32) -> Self::Wide {
+        unsafe { [_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))] }
     }
     #[inline(always)]
     unsafe fn wide_e4m3(self, p: *const u8) -> Self::Wide {

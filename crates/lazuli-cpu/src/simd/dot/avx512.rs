@@ -306,8 +306,8 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn wide_i8(self, p: *const u8) -> __m512 {
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+    unsafe fn wide(self, p: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(p) }
     }
     #[inline(always)]
     unsafe fn wide_e4m3(self, p: *const u8) -> __m512 {

@@ -149,11 +149,11 @@ pub trait Dot: Simd {
     /// # Safety
     /// `p` must be valid for reading 16 bytes.
     unsafe fn wide_scales(self, p: *const u8, by: Self::Eight) -> Self::Wide;
-    /// 16 signed bytes.
+    /// Loads 16 values.
     ///
     /// # Safety
     /// `p` must be valid for reading them.
-    unsafe fn wide_i8(self, p: *const u8) -> Self::Wide;
+    unsafe fn wide(self, p: *const f32) -> Self::Wide;
     /// 16 floats of 8 bits in the e4m3 format, each divided by 256; what stands for NaN becomes 480 / 256, which
     /// [`Dot::has_e4m3_nan`] is to tell.
     ///

@@ -312,8 +312,8 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn wide_i8(self, p: *const u8) -> Self::Wide {
-        unsafe { floats(vld1q_s8(p.cast())) }
+    unsafe fn wide(self, p: *const f32) -> Self::Wide {
+        unsafe { [vld1q_f32(p), vld1q_f32(p.add(4)), vld1q_f32(p.add(8)), vld1q_f32(p.add(12))] }
     }
     #[inline(always)]
     unsafe fn wide_e4m3(self, p: *const u8) -> Self::Wide {

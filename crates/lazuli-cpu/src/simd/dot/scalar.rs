@@ -153,10 +153,9 @@ impl Dot for Scalar {
         from_fn(|i| i8_at(&x, i) as f32 * (by[i / 2]))
     }
     #[inline]
-    unsafe fn wide_i8(self, p: *const u8) -> [f32; 16] {
-        // SAFETY: the caller vouches for 16 bytes.
-        let x = unsafe { p.cast::<[u8; 16]>().read() };
-        from_fn(|i| i8_at(&x, i) as f32)
+    unsafe fn wide(self, p: *const f32) -> [f32; 16] {
+        // SAFETY: the caller vouches for 16 values.
+        unsafe { p.cast::<[f32; 16]>().read_unaligned() }
     }
     #[inline]
     unsafe fn wide_e4m3(self, p: *const u8) -> [f32; 16] {

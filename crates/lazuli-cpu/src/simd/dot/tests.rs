@@ -103,14 +103,14 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
             6 => s.store_bytes(to, s.lookup(&table, s.low_nibbles(w))),
             7 => s.store_bytes(to, s.trits(w, &powers)),
             8 => s.store_bytes(to, s.negate_where(bits, s.words([bits, 1, 2, 3, 4, bits, 6, 7]))),
-            9 => s.store_wide(to.cast(), s.wide_mul(s.wide_i8(p), s.wide_twice(eight))),
+            9 => s.store_wide(to.cast(), s.wide_mul(s.wide_bytes([bits, !bits]), s.wide_twice(eight))),
             10 => {
                 s.store_wide(to.cast(), s.wide_e4m3(p));
                 to.add(64).write(u8::from(s.has_e4m3_nan(w)));
                 to.add(65).write(u8::from(s.has_e4m3_nan(s.shr_mask::<1, 1>(w, 0x3f))));
             }
             11 => {
-                let x = [s.wide_i8(p), s.wide_bytes([bits, !bits])];
+                let x = [s.wide_e4m3(p), s.wide_bytes([bits, !bits])];
                 s.store_wide(
                     to.cast(),
                     s.fold_floats::<1>(s.wide_fma(x[0], x[1], x[0]), x, s.eight_u8(bits)),
@@ -124,7 +124,7 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
                 s.store_eight(to.cast(), s.eight_half_e8m0(bits));
                 s.store_eight(to.add(32).cast(), s.eight_tops::<1>(p));
                 s.store_eight(to.add(64).cast(), s.eight_tops::<2>(p));
-                s.store_eight(to.add(96).cast(), s.eight_splat(s.wide_sum(s.wide_i8(p))));
+                s.store_eight(to.add(96).cast(), s.eight_splat(s.wide_sum(s.wide_bytes([bits, !bits]))));
             }
         }
     }
