@@ -273,14 +273,18 @@ fn rates(machine: &Machine, bandwidth: f64) -> Rates {
     Rates { bandwidth, operations, generation }
 }
 
-/// The width of the error band: what leaving one chip out of the fit showed, and more where nothing was fitted.
+/// The width of the error band: what leaving one chip out of the fit showed, and more where nothing was fitted. Where
+/// kernels were measured alone, a model reached 76 to 91 per cent of what they did: phases end in waiting, and memory
+/// that is shared with others does not give the same twice.
 fn band(machine: &Machine, experts: bool) -> f64 {
-    let fitted = machine.measured.is_some() || matches!(machine.kind, Kind::Apple { .. });
-    match (fitted, experts) {
-        (true, false) => 0.15,
-        (true, true) => 0.30,
-        (false, false) => 0.35,
-        (false, true) => 0.50,
+    let fitted = matches!(machine.kind, Kind::Apple { .. });
+    match (machine.measured.is_some(), fitted, experts) {
+        (true, _, false) => 0.25,
+        (true, _, true) => 0.35,
+        (false, true, false) => 0.15,
+        (false, true, true) => 0.30,
+        (false, false, false) => 0.35,
+        (false, false, true) => 0.50,
     }
 }
 
