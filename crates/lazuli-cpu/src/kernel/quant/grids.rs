@@ -7,7 +7,7 @@
 
 use super::blocks::{Blocks, OCTET, Octet, coarse, fine, read_u16, read_u32, read_u64, unrolled};
 use super::tables::spread_nibbles;
-use crate::simd::{Dot, Fours};
+use crate::simd::{Dot, Fours, even_signs};
 use lazuli_quant::blocks::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs};
 use lazuli_quant::grids;
 
@@ -47,19 +47,6 @@ static IQ3_XXS: Fours = Fours::new(&grids::IQ3_XXS, [4, 12, 20, 28, 36, 44, 52, 
 static IQ3_S: Fours = Fours::new(&grids::IQ3_S, [1, 3, 5, 7, 9, 11, 13, 15]);
 /// Eight times -1, 0 and 1, plus 8.
 static IQ1: [u64; 2048] = eights(&grids::IQ1, [0, 8, 16, 24]);
-
-/// 64 sign bits from two times 28, the low ones of each half of `packed`: each eighth makes the number of eight even.
-#[inline(always)]
-fn even_signs(packed: u64) -> u64 {
-    // 28 bits to two times 14, and those to two times 7, each at the start of its share.
-    let fourteens = (packed & 0x0000_3fff_0000_3fff) | (packed & 0x0fff_c000_0fff_c000) << 2;
-    let sevens = (fourteens & 0x007f_007f_007f_007f) | (fourteens & 0x3f80_3f80_3f80_3f80) << 1;
-    // What comes in from the next byte does not reach the lowest bit.
-    let parity = sevens ^ sevens >> 4;
-    let parity = parity ^ parity >> 2;
-    let parity = parity ^ parity >> 1;
-    sevens | (parity & 0x0101_0101_0101_0101) << 7
-}
 
 /// `2 x + 1` of each byte.
 #[inline(always)]
@@ -198,13 +185,7 @@ impl Blocks for Iq3Xxs {
             let mut indices = [octets[0].0; R];
             for r in 0..R {
                 indices[r] = octets[r].at(iq3_xxs::QS);
-                // All signs together, in a loop that the compiler makes one of vectors.
-                let packed = octets[r].at(iq3_xxs::SCALES).cast::<[u64; 4]>().read_unaligned();
-                let mut signs = [0; 4];
-                for i in 0..4 {
-                    signs[i] = even_signs(u64::from_le(packed[i]));
-                }
-                to[r].add(OCTET).cast::<[u64; 4]>().write_unaligned(signs);
+                s.expand_even_signs(octets[r].at(iq3_xxs::SCALES), to[r].add(OCTET));
             }
             s.expand_fours::<false, R>(&IQ3_XXS, &indices, &[0; R], to);
         }

@@ -4,6 +4,7 @@
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
 use super::bits::BitTables;
+use super::vectors::{four_even_signs, permuted_even_signs};
 use super::{Dot, Fours};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
@@ -215,6 +216,16 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
                 for r in 0..R {
                     table.each(indices[r], high[r], to[r]);
                 }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn expand_even_signs(self, from: *const u8, to: *mut u8) {
+        unsafe {
+            if std::arch::is_x86_feature_detected!("avx512vbmi") {
+                permuted_even_signs(from, to);
+            } else {
+                four_even_signs(from, to);
             }
         }
     }

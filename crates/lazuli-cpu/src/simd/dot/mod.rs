@@ -16,7 +16,7 @@ mod neon;
 mod tests;
 
 use super::float::Simd;
-pub use vectors::Fours;
+pub use vectors::{Fours, even_signs};
 
 /// A window of this that begins `8 - n` lanes in has all bits of its first `n` lanes set, and none of the others.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -113,6 +113,15 @@ pub trait Dot: Simd {
             // SAFETY: the caller's promise.
             unsafe { table.each(indices[r], high[r], to[r]) }
         }
+    }
+    /// [`even_signs`] of the four little-endian numbers at `from`.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 32 bytes, `to` for writing as many.
+    #[inline(always)]
+    unsafe fn expand_even_signs(self, from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { vectors::four_even_signs(from, to) }
     }
     /// The bytes of eight numbers, each in little-endian order.
     fn words(self, x: [u64; 8]) -> Self::Bytes;

@@ -1,4 +1,60 @@
-//! [`Fours`]: a table of vectors of four codes, in the forms in which levels look them up.
+//! [`Fours`]: a table of vectors of four codes, in the forms in which levels look them up; and the signs beside them.
+
+/// 64 sign bits from two times 28, the low ones of each half of `packed`: each eighth makes the number of eight even.
+#[inline(always)]
+pub fn even_signs(packed: u64) -> u64 {
+    // 28 bits to two times 14, and those to two times 7, each at the start of its share.
+    let fourteens = (packed & 0x0000_3fff_0000_3fff) | (packed & 0x0fff_c000_0fff_c000) << 2;
+    let sevens = (fourteens & 0x007f_007f_007f_007f) | (fourteens & 0x3f80_3f80_3f80_3f80) << 1;
+    // What comes in from the next byte does not reach the lowest bit.
+    let parity = sevens ^ sevens >> 4;
+    let parity = parity ^ parity >> 2;
+    let parity = parity ^ parity >> 1;
+    sevens | (parity & 0x0101_0101_0101_0101) << 7
+}
+
+/// [`even_signs`] of four little-endian numbers, in a loop that compilers make one of vectors.
+///
+/// # Safety
+/// `from` must be valid for reading 32 bytes, `to` for writing as many.
+#[inline(always)]
+pub(super) unsafe fn four_even_signs(from: *const u8, to: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let packed = from.cast::<[u64; 4]>().read_unaligned();
+        let mut signs = [0; 4];
+        for i in 0..4 {
+            signs[i] = even_signs(u64::from_le(packed[i])).to_le();
+        }
+        to.cast::<[u64; 4]>().write_unaligned(signs);
+    }
+}
+
+/// The same with the instructions of [`Fours::permuted`].
+///
+/// # Safety
+/// `from` must be valid for reading 32 bytes, `to` for writing as many; the processor must have these instructions.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+pub(super) unsafe fn permuted_even_signs(from: *const u8, to: *mut u8) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Seven bits from bits 0, 7, 14 and 21 of each half.
+        let cut = _mm256_set1_epi64x(0x352e_2720_150e_0700);
+        let sevens = _mm256_multishift_epi64_epi8(cut, _mm256_loadu_si256(from.cast()));
+        let sevens = _mm256_and_si256(sevens, _mm256_set1_epi8(0x7f));
+        // The top bit where the number of bits of a nibble is odd.
+        let odd = _mm256_set1_epi64x(0x8000_0080_0080_8000_u64 as i64);
+        let odd = _mm256_unpacklo_epi64(odd, _mm256_xor_si256(odd, _mm256_set1_epi8(-128)));
+        let nibble = _mm256_set1_epi8(15);
+        let low = _mm256_shuffle_epi8(odd, _mm256_and_si256(sevens, nibble));
+        let high = _mm256_shuffle_epi8(odd, _mm256_and_si256(_mm256_srli_epi16::<4>(sevens), nibble));
+        // sevens | (low ^ high)
+        _mm256_storeu_si256(to.cast(), _mm256_ternarylogic_epi64::<0xf6>(sevens, low, high));
+    }
+}
 
 /// Up to 512 vectors of four codes of three bits, and the byte that each code stands for. No vector of a table lies on
 /// two cache lines.
