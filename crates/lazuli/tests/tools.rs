@@ -12,6 +12,8 @@ const FIXTURES: [&str; 4] = ["llama3", "llama-tied", "qwen2", "gemma3"];
 fn lazuli(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lazuli"));
     command.args(arguments).env("LAZULI_HOME", tmp().join("home")).env("HF_HUB_OFFLINE", "1");
+    // What a user has calibrated on this machine is not for tests to see.
+    command.env("LAZULI_CONFIG", tmp().join("no-config"));
     command.env("NO_COLOR", "1").env_remove("LAZULI_SIMD").stdin(Stdio::null());
     command
 }
