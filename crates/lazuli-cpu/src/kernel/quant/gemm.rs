@@ -22,6 +22,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Whether scales are of 16 weights.
+    pub const fn fine(self) -> bool {
+        matches!(self, Self::Fine | Self::FineWithMins)
+    }
+
     /// Numbers of each row for 256 weights.
     pub fn numbers(self) -> usize {
         numbers(self == Self::FineWithMins)
@@ -54,6 +59,8 @@ pub(super) struct Job {
 
 /// A cache line.
 const LINE: usize = 64;
+/// Weights of one scale where a group has two.
+const HALF: usize = GROUP / 2;
 
 /// `TILE` rows of a result, `V` vectors wide: where sums come from and where they go.
 #[derive(Clone, Copy)]
@@ -80,63 +87,134 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
     k: std::ops::Range<usize>,
     ends: Ends,
 ) {
-    let (lanes, vector) = (S::LANES, 4 * S::LANES);
     // SAFETY: the caller gives a panel and a tile that reach over `k`, and rows to read and write.
     unsafe {
         let mut sums = [[s.zero(); V]; TILE];
-        for at in k.step_by(STEP) {
-            let mut dots = [[s.splat_i32(0); V]; TILE];
-            if S::PANEL_BIAS != 0 {
-                let starts = if STEP == GROUP { acts.starts } else { acts.fine_starts };
-                for (m, dots) in dots.iter_mut().enumerate() {
-                    *dots = [s.splat_i32(*starts.add(at / STEP * TILE + m)); V];
-                }
-            }
+        let mut at = k.start;
+        while at < k.end {
             // Tiles lie far apart, and the processor's own prefetcher starts anew in each.
-            for line in (0..STEP * TILE).step_by(LINE) {
+            for line in (0..GROUP * TILE).step_by(LINE) {
                 s.prefetch(next.codes.wrapping_add(at * TILE + line).cast());
             }
             s.prefetch(next.scales.wrapping_add(at / GROUP * TILE).cast());
-            for step in 0..STEP / 4 {
-                let four = at / 4 + step;
-                let mut w = [s.codes(panel.codes.add(four * V * vector)); V];
-                for (v, w) in w.iter_mut().enumerate().skip(1) {
-                    *w = s.codes(panel.codes.add((four * V + v) * vector));
-                }
-                for (m, dots) in dots.iter_mut().enumerate() {
-                    let a = s.codes_splat(acts.codes.add((four * TILE + m) * 4));
-                    for v in 0..V {
-                        dots[v] = s.dot_codes(dots[v], w[v], a);
-                    }
+            if STEP == GROUP {
+                add_group::<S, V, MINS>(s, panel, acts, at, &mut sums);
+            } else {
+                add_fine_group::<S, V, MINS>(s, panel, acts, at, &mut sums);
+            }
+            at += GROUP;
+        }
+        finish(s, sums, ends);
+    }
+}
+
+/// 32 weights with one scale.
+#[inline(always)]
+unsafe fn add_group<S: Dot, const V: usize, const MINS: bool>(
+    s: S,
+    panel: Panel,
+    acts: Tile,
+    at: usize,
+    sums: &mut [[S::F; V]; TILE],
+) {
+    let (lanes, group) = (S::LANES, at / GROUP * TILE);
+    // SAFETY: the caller's panel and tile reach over the group.
+    unsafe {
+        let dots = dots::<S, V, GROUP>(s, panel, acts, at, acts.starts.add(group));
+        let from = panel.numbers.add((at / OCTET * numbers(false) + at % OCTET / GROUP) * V * lanes);
+        for m in 0..TILE {
+            let scale = s.splat(*acts.scales.add(group + m));
+            for v in 0..V {
+                let scale = s.mul(s.load(from.add(v * lanes)), scale);
+                sums[m][v] = s.fma(s.to_f32(dots[m][v]), scale, sums[m][v]);
+            }
+            if MINS {
+                let sum = s.splat(*acts.sums.add(group + m));
+                for v in 0..V {
+                    let mins = s.load(from.add((OCTET / GROUP * V + v) * lanes));
+                    sums[m][v] = s.fma(mins, sum, sums[m][v]);
                 }
             }
-            let count = const { numbers(STEP < GROUP && MINS) };
-            let number = at / OCTET * count + at % OCTET / STEP;
-            let from = panel.numbers.add(number * V * lanes);
+        }
+    }
+}
+
+/// 32 weights with a scale for either half: what the activations' scale is multiplied with is their sum.
+#[inline(always)]
+unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool>(
+    s: S,
+    panel: Panel,
+    acts: Tile,
+    at: usize,
+    sums: &mut [[S::F; V]; TILE],
+) {
+    let lanes = S::LANES;
+    // SAFETY: the caller's panel and tile reach over the group.
+    unsafe {
+        let mut scaled = [[s.zero(); V]; TILE];
+        for half in 0..2 {
+            let at = at + half * HALF;
+            let starts = acts.fine_starts.add(at / HALF * TILE);
+            let dots = dots::<S, V, HALF>(s, panel, acts, at, starts);
+            let from = panel.numbers.add((at / OCTET * numbers(MINS) + at % OCTET / HALF) * V * lanes);
             for m in 0..TILE {
-                let scale = s.splat(*acts.scales.add(at / GROUP * TILE + m));
                 for v in 0..V {
-                    let scale = s.mul(s.load(from.add(v * lanes)), scale);
-                    sums[m][v] = s.fma(s.to_f32(dots[m][v]), scale, sums[m][v]);
+                    let (dot, scale) = (s.to_f32(dots[m][v]), s.load(from.add(v * lanes)));
+                    scaled[m][v] =
+                        if half == 0 { s.mul(dot, scale) } else { s.fma(dot, scale, scaled[m][v]) };
                 }
                 if MINS {
-                    let sum = if STEP == GROUP {
-                        *acts.sums.add(at / GROUP * TILE + m)
-                    } else {
-                        // Of 16 weights the min's negative stands in the panel; a start is the sum times -128.
-                        let start = *acts.fine_starts.add(at / STEP * TILE + m) as f32;
-                        start * (1.0 / 128.0) * *acts.scales.add(at / GROUP * TILE + m)
-                    };
-                    let sum = s.splat(sum);
-                    let mins = from.add(count / 2 * V * lanes);
-                    for (v, to) in sums[m].iter_mut().enumerate() {
-                        *to = s.fma(s.load(mins.add(v * lanes)), sum, *to);
+                    // The min's negative stands in the panel, and a start is the sum times -128.
+                    let sum = s.splat(*starts.add(m) as f32 * (1.0 / 128.0));
+                    for v in 0..V {
+                        let mins = s.load(from.add((OCTET / HALF * V + v) * lanes));
+                        scaled[m][v] = s.fma(mins, sum, scaled[m][v]);
                     }
                 }
             }
         }
-        finish(s, sums, ends);
+        for m in 0..TILE {
+            let scale = s.splat(*acts.scales.add(at / GROUP * TILE + m));
+            for v in 0..V {
+                sums[m][v] = s.fma(scaled[m][v], scale, sums[m][v]);
+            }
+        }
     }
+}
+
+/// Integer products of `STEP` weights of all rows with those of the tile.
+#[inline(always)]
+unsafe fn dots<S: Dot, const V: usize, const STEP: usize>(
+    s: S,
+    panel: Panel,
+    acts: Tile,
+    at: usize,
+    starts: *const i32,
+) -> [[S::I; V]; TILE] {
+    let vector = 4 * S::LANES;
+    let mut dots = [[s.splat_i32(0); V]; TILE];
+    // SAFETY: the caller's panel and tile reach over the weights.
+    unsafe {
+        if S::PANEL_BIAS != 0 {
+            for m in 0..TILE {
+                dots[m] = [s.splat_i32(*starts.add(m)); V];
+            }
+        }
+        let (weights, values) = (panel.codes.add(at * V * S::LANES), acts.codes.add(at * TILE));
+        for four in 0..STEP / 4 {
+            let mut w = [s.codes(weights.add(four * V * vector)); V];
+            for v in 1..V {
+                w[v] = s.codes(weights.add((four * V + v) * vector));
+            }
+            for m in 0..TILE {
+                let a = s.codes_splat(values.add((four * TILE + m) * 4));
+                for v in 0..V {
+                    dots[m][v] = s.dot_codes(dots[m][v], w[v], a);
+                }
+            }
+        }
+    }
+    dots
 }
 
 /// Adds what was waiting and writes.
@@ -219,18 +297,19 @@ unsafe fn kinds<S: Dot, const V: usize>(s: S, job: &Job) {
     }
 }
 
-/// Vectors of weight rows in a full panel: as many as leave a tile's sums in registers.
-pub(super) const fn full_panel(isa: Isa) -> usize {
+/// Vectors of weight rows in a full panel: as many as leave a tile's sums in registers, and the codes of a depth in
+/// the L1 cache. Two scales of a group keep sums of their own.
+pub(super) const fn full_panel(isa: Isa, kind: Kind) -> usize {
     match isa {
-        Isa::Avx512 | Isa::Neon => 3,
-        Isa::Avx2 => 2,
+        Isa::Neon if !kind.fine() => 3,
+        Isa::Avx512 | Isa::Avx2 | Isa::Neon => 2,
         Isa::Scalar => 1,
     }
 }
 
 /// Vectors of a panel that takes `columns` rows, at most a full one: either one, or all.
-pub(super) const fn vectors(isa: Isa, lanes: usize, columns: usize) -> usize {
-    if columns <= lanes { 1 } else { full_panel(isa) }
+pub(super) const fn vectors(isa: Isa, lanes: usize, kind: Kind, columns: usize) -> usize {
+    if columns <= lanes { 1 } else { full_panel(isa, kind) }
 }
 
 /// Multiplies the panel with every tile.
@@ -242,12 +321,10 @@ pub(super) const fn vectors(isa: Isa, lanes: usize, columns: usize) -> usize {
 pub(super) unsafe fn multiply<S: Dot>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        if const { full_panel(S::ISA) == 1 } || job.columns <= S::LANES {
-            kinds::<S, 1>(s, job);
-        } else if const { full_panel(S::ISA) == 2 } {
-            kinds::<S, 2>(s, job);
-        } else if const { full_panel(S::ISA) == 3 } {
-            kinds::<S, 3>(s, job);
+        match vectors(S::ISA, S::LANES, job.kind, job.columns) {
+            3 if matches!(S::ISA, Isa::Neon) => kinds::<S, 3>(s, job),
+            2 if !matches!(S::ISA, Isa::Scalar) => kinds::<S, 2>(s, job),
+            _ => kinds::<S, 1>(s, job),
         }
     }
 }

@@ -185,7 +185,7 @@ impl QuantMatmul {
         if self.activations(m).few() {
             return 0;
         }
-        let rows = panel_rows(self.level);
+        let rows = self.panel_rows();
         self.panel_bytes(rows) + m.next_multiple_of(TILE) * rows * 4
     }
 
@@ -239,13 +239,13 @@ impl QuantMatmul {
         after: *const u8,
         scratch: &mut [u8],
     ) {
-        let (width, lanes) = (panel_rows(self.level), lanes(self.level));
+        let (width, lanes) = (self.panel_rows(), lanes(self.level));
         let waiting = self.panel_bytes(width);
         let pack = self.kernels.pack.expect("the product takes as many rows of activations");
         for n in rows.clone().step_by(width) {
             let columns = width.min(rows.end - n);
             let next = if n + columns < rows.end { self.row(args, n + columns) } else { after };
-            let vectors = gemm::vectors(self.level.isa(), lanes, columns);
+            let vectors = gemm::vectors(self.level.isa(), lanes, self.kernels.kind, columns);
             // SAFETY: the scratch holds a whole panel and then the waiting sums; the weights hold the rows.
             unsafe {
                 let source = Source {
@@ -279,7 +279,7 @@ impl QuantMatmul {
     /// Weight rows of a unit: whole panels for many rows, pairs for few, and as many units for each worker.
     fn unit_rows(&self, m: usize) -> usize {
         let few = self.activations(m).few();
-        let step = if few { 2 } else { panel_rows(self.level) };
+        let step = if few { 2 } else { self.panel_rows() };
         let (work, most) = if few {
             (self.n * self.row_bytes.iter().sum::<usize>(), DECODE_UNIT_BYTES)
         } else {
@@ -309,6 +309,11 @@ impl QuantMatmul {
         SidePlanes { first, row_bytes, tile: self.tile, skip: args.weights.skip }
     }
 
+    /// Weight rows of a full panel.
+    fn panel_rows(&self) -> usize {
+        lanes(self.level) * gemm::full_panel(self.level.isa(), self.kernels.kind)
+    }
+
     /// Bytes of a panel of `rows` rows, whole cache lines.
     fn panel_bytes(&self, rows: usize) -> usize {
         Panel::bytes(rows, self.k, self.kernels.kind.numbers()).next_multiple_of(64)
@@ -327,11 +332,6 @@ fn lanes(level: Level) -> usize {
         Isa::Avx2 => 8,
         Isa::Neon | Isa::Scalar => 4,
     }
-}
-
-/// Weight rows of a panel.
-fn panel_rows(level: Level) -> usize {
-    lanes(level) * gemm::full_panel(level.isa())
 }
 
 stamp_dot! {
