@@ -151,6 +151,7 @@ impl Activations {
 }
 
 /// The scales of up to 256 values.
+#[derive(Clone, Copy)]
 pub(super) struct Scales {
     unit: f32,
     multiples: [i16; OCTET / GROUP],
@@ -161,17 +162,15 @@ impl Scales {
     #[inline(always)]
     pub unsafe fn of<S: Dot>(s: S, x: *const f32, groups: usize) -> Self {
         let mut largest = [0f32; OCTET / GROUP];
-        for (g, largest) in largest.iter_mut().enumerate().take(groups) {
-            let mut most = s.zero();
-            for i in (0..GROUP).step_by(S::LANES) {
-                // SAFETY: the caller vouches for the groups.
-                most = s.max(s.abs(unsafe { s.load(x.add(g * GROUP + i)) }), most);
-            }
-            *largest = s.reduce_max(most);
-        }
         let mut most = 0f32;
-        for largest in largest {
-            most = most.max(largest);
+        for g in 0..groups {
+            let mut peak = s.zero();
+            for i in 0..GROUP / S::LANES {
+                // SAFETY: the caller vouches for the groups.
+                peak = s.max(s.abs(unsafe { s.load(x.add(g * GROUP + i * S::LANES)) }), peak);
+            }
+            largest[g] = s.reduce_max(peak);
+            most = most.max(largest[g]);
         }
         if most < TINY {
             return Self { unit: 0.0, multiples: [0; OCTET / GROUP] };
@@ -179,10 +178,10 @@ impl Scales {
         let by = MULTIPLES / most;
         // An infinite value makes NaN here, which a cast takes as 0; `group` lets it show in the scale.
         let mut multiples = [0; OCTET / GROUP];
-        for (multiple, largest) in multiples.iter_mut().zip(largest) {
-            let share = largest * by;
+        for g in 0..groups {
+            let share = largest[g] * by;
             let floor = share as i16;
-            *multiple = (floor + i16::from(f32::from(floor) < share)).min(MULTIPLES as i16);
+            multiples[g] = (floor + i16::from(f32::from(floor) < share)).min(MULTIPLES as i16);
         }
         Self { unit: most / (127.0 * MULTIPLES), multiples }
     }
@@ -194,10 +193,11 @@ impl Scales {
         let scale = f32::from(self.multiples[g]) * self.unit;
         let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
         let mut sums = [0.0f32; 2];
-        for (half, sum) in sums.iter_mut().enumerate() {
+        for half in 0..2 {
             let mut total = s.splat_i32(0);
             let mut poison = s.zero();
-            for i in (16 * half..16 * half + 16).step_by(S::LANES) {
+            for step in 0..GROUP / 2 / S::LANES {
+                let i = GROUP / 2 * half + step * S::LANES;
                 // SAFETY: the caller vouches for 32 values and 32 bytes.
                 unsafe {
                     let value = s.load(x.add(g * GROUP + i));
@@ -207,7 +207,7 @@ impl Scales {
                     poison = s.fma(value, s.zero(), poison);
                 }
             }
-            *sum = s.reduce_sum(s.add(s.to_f32(total), poison));
+            sums[half] = s.reduce_sum(s.add(s.to_f32(total), poison));
         }
         // Zero, unless a value was infinite or NaN.
         let poison = (sums[0] + sums[1]) * 0.0;
@@ -283,36 +283,54 @@ unsafe fn quantise_tile<S: Dot>(
     tile: Tile,
     t: usize,
 ) {
-    for r in 0..TILE {
-        let m = t * TILE + r;
-        for at in (0..shape.k).step_by(OCTET) {
-            let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
-            // SAFETY: rows below `m` are readable, and every index lies within the tile's arrays.
-            unsafe {
-                let values = x.wrapping_add(m * stride + at);
-                let scales = (m < shape.m).then(|| Scales::of(s, values, groups));
-                for g in 0..groups {
-                    let mut codes = [0i8; GROUP];
-                    let (scale, sums) = match &scales {
-                        Some(scales) => scales.group(s, values, g, codes.as_mut_ptr()),
-                        None => (0.0, [0; 2]),
-                    };
-                    spread(tile, r, at / GROUP + g, &codes, scale, sums);
+    let exist = (shape.m - t * TILE).min(TILE);
+    let none = Scales { unit: 0.0, multiples: [0; OCTET / GROUP] };
+    let mut at = 0;
+    while at < shape.k {
+        let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
+        // SAFETY: rows below `m` are readable, and every index lies within the tile's arrays.
+        unsafe {
+            let values = x.add(t * TILE * stride + at);
+            let mut scales = [none; TILE];
+            for r in 0..exist {
+                scales[r] = Scales::of(s, values.add(r * stride), groups);
+            }
+            for g in 0..groups {
+                let mut codes = [[0i8; GROUP]; TILE];
+                for r in 0..exist {
+                    let to = codes[r].as_mut_ptr();
+                    let (scale, sums) = scales[r].group(s, values.add(r * stride), g, to);
+                    note(tile, r, at / GROUP + g, scale, sums);
                 }
+                for r in exist..TILE {
+                    note(tile, r, at / GROUP + g, 0.0, [0; 2]);
+                }
+                interleave(&codes, tile.codes.cast_mut().add((at + g * GROUP) * TILE));
+            }
+        }
+        at += OCTET;
+    }
+}
+
+/// Fours of codes of all rows in turn.
+#[inline(always)]
+unsafe fn interleave(codes: &[[i8; GROUP]; TILE], to: *mut i8) {
+    for four in 0..GROUP / 4 {
+        for r in 0..TILE {
+            // SAFETY: the caller gives room for the codes of a group.
+            unsafe {
+                let from = codes[r].as_ptr().add(4 * four).cast::<[i8; 4]>();
+                to.add((four * TILE + r) * 4).cast::<[i8; 4]>().write(from.read());
             }
         }
     }
 }
 
-/// Stores group `g` of row `r` of a tile.
+/// Stores what is to be known of group `g` of row `r` of a tile.
 #[inline(always)]
-unsafe fn spread(tile: Tile, r: usize, g: usize, codes: &[i8; GROUP], scale: f32, [low, high]: [i32; 2]) {
+unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, [low, high]: [i32; 2]) {
     // SAFETY: the caller gives a row and a group of the tile.
     unsafe {
-        let to = tile.codes.cast_mut().cast::<[i8; 4]>().add(g * GROUP / 4 * TILE + r);
-        for (i, four) in codes.chunks_exact(4).enumerate() {
-            to.add(i * TILE).write([four[0], four[1], four[2], four[3]]);
-        }
         let at = g * TILE + r;
         tile.scales.add(at).cast_mut().write(scale);
         tile.sums.add(at).cast_mut().write(scale * (low + high) as f32);

@@ -6,6 +6,7 @@
 //! `w = scale * code + min`.
 
 use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder, SidePlanes, Sides};
+use super::decode::prefetch;
 use crate::simd::{Dot, Level, stamp};
 
 /// The most numbers that a row has for 256 weights.
@@ -86,6 +87,8 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usiz
                     let sides =
                         if F::PLANES > 1 { source.sides.row(source.number + row) } else { Sides::NONE };
                     let row = Octet(source.first.add(row * source.row_bytes), sides);
+                    // No prefetcher of the processor's follows as many rows as there are lanes.
+                    prefetch(s, row.0.wrapping_add((o + 1) * F::OCTET_BYTES), F::OCTET_BYTES);
                     let octet = if F::LEN < OCTET && source.k - o * OCTET < OCTET {
                         end.fill::<F>(row, o, source.row_bytes, source.sides.row_bytes)
                     } else {
