@@ -1,6 +1,10 @@
 //! Tiles of few query rows: vectors along the head dimension, as a decode step wants it.
+//!
+//! Keys and values are converted in registers, straight from their pages, and while some are multiplied the lines of the
+//! next ones are asked for one by one: a decode step should read the pool as fast as the memory gives it.
 
-use super::load::{Ahead, Pool};
+use super::super::element::{BF16, Element, F16, F32, Float};
+use super::load::{Ahead, Pool, Rows};
 use super::{Job, MASKED};
 use crate::simd::{Simd, array, math, stamp};
 
@@ -9,15 +13,32 @@ stamp! {
     pub(super) unsafe fn attend(job: &Job<'_>) = attend_tile;
 }
 
-/// Keys that are converted and scored at a time: with their values they fit the first cache.
+/// Keys that are scored before their values are summed.
 const KEYS: usize = 32;
 /// Keys that are scored together.
 const KEYS_AT_ONCE: usize = 4;
+/// From one row's scores to the next: those of the last keys that are scored together may lie past the block's end.
+const SCORES: usize = KEYS + 16;
+/// A cache line.
+const LINE: usize = 64;
 
 #[inline(always)]
 unsafe fn attend_tile<S: Simd>(s: S, job: &Job<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match job.attention.shape.kv {
+            Element::F32 => attend_as::<S, F32>(s, job),
+            Element::F16 => attend_as::<S, F16>(s, job),
+            Element::BF16 => attend_as::<S, BF16>(s, job),
+            other => unreachable!("keys and values are F32, F16 or BF16, not {other:?}"),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn attend_as<S: Simd, E: Float>(s: S, job: &Job<'_>) {
     let (layout, rows) = (&job.layout, job.tile.rows());
-    // SAFETY: the caller's promise; the layout has room for `ROWS` rows and `KEYS` keys plus slack.
+    // SAFETY: the caller's promise; the layout has room for `ROWS` rows and their scores.
     unsafe {
         copy_queries(s, job);
         for row in 0..rows {
@@ -30,27 +51,32 @@ unsafe fn attend_tile<S: Simd>(s: S, job: &Job<'_>) {
         let mut start = job.tile.keys.start;
         while start < job.tile.keys.end {
             let (count, masked) = job.block(start, KEYS);
-            job.load(s, Pool::Keys, start, count);
             // Memory works all the time: values come while keys are scored, the next keys while values are summed.
             let mut ahead = Ahead::new(job, Pool::Values, start, count);
-            for key in (0..count).step_by(KEYS_AT_ONCE) {
-                for _ in 0..KEYS_AT_ONCE {
-                    ahead.next(s);
+            let mut done = 0;
+            while done < count {
+                let keys = job.rows::<E>(Pool::Keys, start + done, count - done);
+                for key in (0..keys.count).step_by(KEYS_AT_ONCE) {
+                    score_rows::<S, E>(s, job, &keys, key, done + key, &mut ahead);
                 }
-                score_rows(s, job, rows, key);
+                done += keys.count;
             }
             for row in 0..rows {
                 soften(s, job, (start, count, masked), row);
             }
-            job.load(s, Pool::Values, start, count);
             let mut ahead = Ahead::new(job, Pool::Keys, start + count, KEYS);
-            for (row, block) in blocks(rows, 4) {
-                match block {
-                    1 => add_values::<S, 1>(s, job, row, count, &mut ahead),
-                    2 => add_values::<S, 2>(s, job, row, count, &mut ahead),
-                    3 => add_values::<S, 3>(s, job, row, count, &mut ahead),
-                    _ => add_values::<S, 4>(s, job, row, count, &mut ahead),
+            let mut done = 0;
+            while done < count {
+                let values = job.rows::<E>(Pool::Values, start + done, count - done);
+                for (row, block) in blocks(rows, 4) {
+                    match block {
+                        1 => add_values::<S, E, 1>(s, job, row, done, &values, &mut ahead),
+                        2 => add_values::<S, E, 2>(s, job, row, done, &values, &mut ahead),
+                        3 => add_values::<S, E, 3>(s, job, row, done, &values, &mut ahead),
+                        _ => add_values::<S, E, 4>(s, job, row, done, &values, &mut ahead),
+                    }
                 }
+                done += values.count;
             }
             start += count;
         }
@@ -75,18 +101,25 @@ unsafe fn copy_queries<S: Simd>(s: S, job: &Job<'_>) {
     }
 }
 
-/// Scores of the keys `key..key + KEYS_AT_ONCE` with all rows.
+/// Scores of the keys from `key` on with all rows; their scores stand from `at` on.
 #[inline(always)]
-unsafe fn score_rows<S: Simd>(s: S, job: &Job<'_>, rows: usize, key: usize) {
+unsafe fn score_rows<S: Simd, E: Float>(
+    s: S,
+    job: &Job<'_>,
+    keys: &Rows<E>,
+    key: usize,
+    at: usize,
+    ahead: &mut Ahead<'_>,
+) {
     // 16 registers carry the sums of two rows with four keys.
-    for (row, block) in blocks(rows, if S::LANES == 8 { 2 } else { 4 }) {
+    for (row, block) in blocks(job.tile.rows(), if S::LANES == 8 { 2 } else { 4 }) {
         // SAFETY: the caller's promise.
         unsafe {
             match block {
-                1 => score::<S, 1>(s, job, row, key),
-                2 => score::<S, 2>(s, job, row, key),
-                3 => score::<S, 3>(s, job, row, key),
-                _ => score::<S, 4>(s, job, row, key),
+                1 => score::<S, E, 1>(s, job, row, keys, key, at, ahead),
+                2 => score::<S, E, 2>(s, job, row, keys, key, at, ahead),
+                3 => score::<S, E, 3>(s, job, row, keys, key, at, ahead),
+                _ => score::<S, E, 4>(s, job, row, keys, key, at, ahead),
             }
         }
     }
@@ -99,26 +132,45 @@ fn blocks(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..count).map(move |i| (rows * i / count, rows * (i + 1) / count - rows * i / count))
 }
 
+/// Scores of `R` rows. Past the last of the keys it is scored again, and nobody looks at that.
 #[inline(always)]
-unsafe fn score<S: Simd, const R: usize>(s: S, job: &Job<'_>, row: usize, key: usize) {
-    let layout = &job.layout;
+unsafe fn score<S: Simd, E: Float, const R: usize>(
+    s: S,
+    job: &Job<'_>,
+    row: usize,
+    keys: &Rows<E>,
+    key: usize,
+    at: usize,
+    ahead: &mut Ahead<'_>,
+) {
+    let (layout, dim) = (&job.layout, job.attention.shape.dim);
+    let lines = (KEYS_AT_ONCE * S::LANES * size_of::<E::Bits>()).div_ceil(LINE);
     let mut sums = [[s.zero(); R]; KEYS_AT_ONCE];
-    // SAFETY: the caller's promise; rows are padded to whole vectors, keys have slack.
+    // SAFETY: the caller's promise; rows of queries are padded to whole vectors.
     unsafe {
-        let keys = job.at(layout.keys).add(key * layout.k_row);
+        let keys = array!(k in KEYS_AT_ONCE, keys.first, keys.row(key + k));
         let q = job.at(layout.q).add(row * layout.k_row);
-        for d in (0..layout.k_len).step_by(S::LANES) {
+        let mut d = 0;
+        while d < dim {
+            if row == 0 {
+                ahead.ask(s, lines);
+            }
             let queries = array!(r in R, s.zero(), s.load(q.add(r * layout.k_row + d)));
-            for (k, sums) in sums.iter_mut().enumerate() {
-                let v = s.load(keys.add(k * layout.k_row + d));
+            for k in 0..KEYS_AT_ONCE {
+                let v = if d + S::LANES <= dim {
+                    E::load(s, keys[k].add(d))
+                } else {
+                    E::load_partial(s, keys[k].add(d), dim - d)
+                };
                 for r in 0..R {
-                    sums[r] = s.fma(v, queries[r], sums[r]);
+                    sums[k][r] = s.fma(v, queries[r], sums[k][r]);
                 }
             }
+            d += S::LANES;
         }
         for r in 0..R {
             let four = s.reduce_sum4([sums[0][r], sums[1][r], sums[2][r], sums[3][r]]);
-            job.at(layout.scores).add((row + r) * KEYS + key).cast::<[f32; 4]>().write_unaligned(four);
+            job.at(layout.scores).add((row + r) * SCORES + at).cast::<[f32; 4]>().write_unaligned(four);
         }
     }
 }
@@ -129,7 +181,7 @@ unsafe fn soften<S: Simd>(s: S, job: &Job<'_>, (start, count, masked): (usize, u
     let (shape, layout) = (&job.attention.shape, &job.layout);
     // SAFETY: the caller's promise: a row has `KEYS` scores, a whole number of vectors.
     unsafe {
-        let scores = job.at(layout.scores).add(row * KEYS);
+        let scores = job.at(layout.scores).add(row * SCORES);
         let padded = count.next_multiple_of(S::LANES);
         if let Some(cap) = shape.softcap {
             let (cap, inverse) = (s.splat(cap), s.splat(1.0 / cap));
@@ -170,34 +222,32 @@ unsafe fn soften<S: Simd>(s: S, job: &Job<'_>, (start, count, masked): (usize, u
     }
 }
 
-/// Adds the weighted values to `R` rows of results, asking for some of the next keys before each group of columns.
+/// Adds the weighted values to `R` rows of results; their weights stand from `at` on, and where that is 0 the results are
+/// brought to the new maximum first. The first rows ask for the next keys.
 #[inline(always)]
-unsafe fn add_values<S: Simd, const R: usize>(
+unsafe fn add_values<S: Simd, E: Float, const R: usize>(
     s: S,
     job: &Job<'_>,
     row: usize,
-    count: usize,
+    at: usize,
+    values: &Rows<E>,
     ahead: &mut Ahead<'_>,
 ) {
-    let v_len = job.layout.v_len;
+    let v_dim = job.attention.shape.v_dim;
     // As many sums as the registers hold, so that additions do not wait for each other.
-    let most = if R > 2 && S::LANES == 8 { 2 } else { 4 } * S::LANES;
-    let calls = job.tile.rows().div_ceil(4) * v_len.div_ceil(most);
+    let most = if R > 2 && S::LANES == 8 { 2 } else { 4 };
     let mut d = 0;
-    // SAFETY: the caller's promise; rows of values and results are padded to whole vectors.
+    // SAFETY: the caller's promise; rows of results are padded to whole vectors.
     unsafe {
-        while d < v_len {
-            for _ in 0..KEYS.div_ceil(calls) {
-                ahead.next(s);
-            }
-            if most == 4 * S::LANES && d + most <= v_len {
-                add_columns::<S, R, 4>(s, job, row, count, d);
-                d += most;
-            } else if d + 2 * S::LANES <= v_len {
-                add_columns::<S, R, 2>(s, job, row, count, d);
+        while d < v_dim {
+            if most == 4 && d + 4 * S::LANES <= v_dim {
+                add_columns::<S, E, R, 4>(s, job, row, at, values, d, ahead);
+                d += 4 * S::LANES;
+            } else if d + 2 * S::LANES <= v_dim {
+                add_columns::<S, E, R, 2>(s, job, row, at, values, d, ahead);
                 d += 2 * S::LANES;
             } else {
-                add_columns::<S, R, 1>(s, job, row, count, d);
+                add_columns::<S, E, R, 1>(s, job, row, at, values, d, ahead);
                 d += S::LANES;
             }
         }
@@ -205,39 +255,50 @@ unsafe fn add_values<S: Simd, const R: usize>(
 }
 
 #[inline(always)]
-unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
+unsafe fn add_columns<S: Simd, E: Float, const R: usize, const N: usize>(
     s: S,
     job: &Job<'_>,
     row: usize,
-    count: usize,
+    at: usize,
+    values: &Rows<E>,
     d: usize,
+    ahead: &mut Ahead<'_>,
 ) {
-    let layout = &job.layout;
+    let (layout, v_dim) = (&job.layout, job.attention.shape.v_dim);
+    let lines = (N * S::LANES * size_of::<E::Bits>()).div_ceil(LINE);
     // SAFETY: the caller's promise.
     unsafe {
         let out = job.at(layout.out).add(row * layout.v_row + d);
-        let weights = job.at(layout.scores).add(row * KEYS);
-        let mut values = job.at(layout.values).add(d);
+        let weights = job.at(layout.scores).add(row * SCORES + at);
+        let mut value = values.first.add(d);
         let mut sums = [[s.zero(); N]; R];
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let factor = s.splat(*job.at(layout.factor).add(row + r));
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = s.mul(s.load(out.add(r * layout.v_row + n * S::LANES)), factor);
+        for r in 0..R {
+            let factor = if at == 0 { *job.at(layout.factor).add(row + r) } else { 1.0 };
+            for n in 0..N {
+                let sum = s.load(out.add(r * layout.v_row + n * S::LANES));
+                sums[r][n] = s.mul(sum, s.splat(factor));
             }
         }
-        for key in 0..count {
-            let v = array!(n in N, s.zero(), s.load(values.add(n * S::LANES)));
+        for key in 0..values.count {
+            if row == 0 {
+                ahead.ask(s, lines);
+            }
+            let v = if N > 1 || d + S::LANES <= v_dim {
+                array!(n in N, s.zero(), E::load(s, value.add(n * S::LANES)))
+            } else {
+                [E::load_partial(s, value, v_dim - d); N]
+            };
             for r in 0..R {
-                let weight = s.splat(*weights.add(r * KEYS + key));
+                let weight = s.splat(*weights.add(r * SCORES + key));
                 for n in 0..N {
                     sums[r][n] = s.fma(weight, v[n], sums[r][n]);
                 }
             }
-            values = values.add(layout.v_row);
+            value = value.wrapping_add(values.stride);
         }
-        for (r, sums) in sums.iter().enumerate() {
-            for (n, &sum) in sums.iter().enumerate() {
-                s.store(out.add(r * layout.v_row + n * S::LANES), sum);
+        for r in 0..R {
+            for n in 0..N {
+                s.store(out.add(r * layout.v_row + n * S::LANES), sums[r][n]);
             }
         }
     }

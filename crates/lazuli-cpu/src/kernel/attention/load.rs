@@ -1,9 +1,12 @@
-//! Keys and values from their pages to `f32` in scratch memory. Only this file knows their types.
+//! Keys and values in their pages: where they lie, converted to `f32` in scratch memory, or asked for ahead of time.
 
 use super::super::Element;
 use super::super::element::{BF16, F16, F32, Float};
 use super::Job;
 use crate::simd::Simd;
+
+/// A cache line.
+const LINE: usize = 64;
 
 /// Which of the two pools.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,18 @@ impl Job<'_> {
         let at = ((page * shape.kv_heads + self.tile.kv_head) * shape.page_size + row) * dim;
         // SAFETY: the schedule checked the pages of all positions that the tile sees.
         (unsafe { base.add(at * shape.kv.size()) }, shape.page_size - row)
+    }
+
+    /// The rows of a pool from `position` on, at most `count`, that lie one after the other on a page.
+    #[inline(always)]
+    pub(super) unsafe fn rows<E: Float>(&self, pool: Pool, position: usize, count: usize) -> Rows<E> {
+        // SAFETY: the caller's promise.
+        let (first, left) = unsafe { self.pool_row(pool, position) };
+        let stride = match pool {
+            Pool::Keys => self.attention.shape.dim,
+            Pool::Values => self.attention.shape.v_stride,
+        };
+        Rows { first: first.cast(), stride, count: left.min(count) }
     }
 
     /// Converts `count` rows of a pool from position `start` on; the padding of each row becomes zero.
@@ -68,15 +83,34 @@ impl Job<'_> {
     }
 }
 
-/// Rows of a pool that will be wanted soon, asked for one by one while something else is computed.
+/// Rows that follow each other on a page.
+pub(super) struct Rows<E: Float> {
+    /// The first of them.
+    pub first: *const E::Bits,
+    /// Elements from one to the next.
+    pub stride: usize,
+    /// How many there are, at least one.
+    pub count: usize,
+}
+
+impl<E: Float> Rows<E> {
+    /// Row `index`, or the last one.
+    #[inline(always)]
+    pub unsafe fn row(&self, index: usize) -> *const E::Bits {
+        // SAFETY: the caller has rows that exist.
+        unsafe { self.first.add(index.min(self.count - 1) * self.stride) }
+    }
+}
+
+/// Rows of a pool that will be wanted soon, asked for line by line while something else is computed.
 pub(super) struct Ahead<'a> {
     job: &'a Job<'a>,
     pool: Pool,
-    /// The next position, and where the wanted ones end.
+    /// The next position that no line below stands for, and where the wanted ones end.
     position: usize,
     end: usize,
-    /// The row of that position, and how many rows follow on its page.
-    row: *const u8,
+    /// The next line, and how many follow it on its page, itself included.
+    line: *const u8,
     left: usize,
 }
 
@@ -85,31 +119,38 @@ impl<'a> Ahead<'a> {
     #[inline(always)]
     pub(super) fn new(job: &'a Job<'a>, pool: Pool, start: usize, count: usize) -> Self {
         let end = (start + count).min(job.tile.keys.end);
-        Self { job, pool, position: start, end, row: std::ptr::null(), left: 0 }
+        Self { job, pool, position: start, end, line: std::ptr::null(), left: 0 }
     }
 
-    /// Asks for the next row.
+    /// Asks for the next `count` lines.
     #[inline(always)]
-    pub(super) fn next<S: Simd>(&mut self, s: S) {
+    pub(super) fn ask<S: Simd>(&mut self, s: S, count: usize) {
+        for _ in 0..count {
+            if self.left == 0 && !self.turn_page() {
+                return;
+            }
+            s.prefetch(self.line);
+            self.line = self.line.wrapping_add(LINE);
+            self.left -= 1;
+        }
+    }
+
+    /// Goes on to the lines of the next rows, if any are wanted.
+    fn turn_page(&mut self) -> bool {
         if self.position >= self.end {
-            return;
+            return false;
         }
         let shape = &self.job.attention.shape;
-        let (dim, stride) = match self.pool {
-            Pool::Keys => (shape.dim, shape.dim),
-            Pool::Values => (shape.v_dim, shape.v_stride),
+        let stride = match self.pool {
+            Pool::Keys => shape.dim,
+            Pool::Values => shape.v_stride,
         };
-        if self.left == 0 {
-            // SAFETY: the position is one of the tile's.
-            (self.row, self.left) = unsafe { self.job.pool_row(self.pool, self.position) };
-        }
-        let bytes = dim * shape.kv.size();
-        for line in (0..bytes).step_by(64) {
-            s.prefetch(self.row.wrapping_add(line));
-        }
-        self.row = self.row.wrapping_add(stride * shape.kv.size());
-        self.left -= 1;
-        self.position += 1;
+        // SAFETY: the position is one of the tile's.
+        let (row, left) = unsafe { self.job.pool_row(self.pool, self.position) };
+        let rows = left.min(self.end - self.position);
+        (self.line, self.left) = (row, (rows * stride * shape.kv.size()).div_ceil(LINE));
+        self.position += rows;
+        true
     }
 }
 
