@@ -1,10 +1,12 @@
-//! Latent attention of one true-size DeepSeek-R1 layer in prefill: absorbed, as it runs, against keys and values expanded
-//! for each head. `cargo bench -p lazuli-cpu --bench latent -- [CONTEXT]..`: 512 tokens at the end of each context.
+//! Latent attention of one true-size DeepSeek-R1 layer in prefill, projections of heads included: absorbed, against keys
+//! and values expanded for each head. `cargo bench -p lazuli-cpu --bench latent -- [[TOKENSx]CONTEXT]..`: so many tokens
+//! (512) at the end of each context.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use lazuli_core::fused::{PagedAttention, Pages};
+use half::f16;
+use lazuli_core::fused::{LatentAttention, Latents, PagedAttention, Pages};
 use lazuli_core::{Array, Buffer, DType, Runtime};
 use lazuli_cpu::{Cpu, Precision};
 use lazuli_quant::{Format, ScaleType};
@@ -16,67 +18,63 @@ const NOPE: usize = 128;
 const ROPE: usize = 64;
 const VALUE: usize = 128;
 const PAGE: usize = 64;
+const SCALE: f32 = 0.07;
 const Q4: Format = Format::Affine { bits: 4, group: 64, scale: ScaleType::Bf16 };
 
 fn main() {
-    let contexts: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
-    let contexts = if contexts.is_empty() { vec![512, 1024, 2048, 4096] } else { contexts };
+    let sizes: Vec<[usize; 2]> = std::env::args().skip(1).filter_map(|text| size(&text)).collect();
+    let sizes = if sizes.is_empty() { [512, 1024, 2048, 4096].map(|c| [TOKENS, c]).to_vec() } else { sizes };
     let threads = lazuli_cpu::pool::default_threads();
     let cpu = Cpu::new(lazuli_cpu::simd::Level::detect(), Precision::Fast, threads).expect("threads");
     let runtime = Runtime::new(Arc::new(cpu));
-    println!(
-        "context  absorbed ms (of it attention)  expanded ms (of it attention)  MACs absorbed, expanded"
-    );
-    for context in contexts {
-        let batch = Batch::new(context);
-        let [absorbed, alone] = absorbed(&runtime, &batch, context);
-        let [expanded, alone_expanded] = expanded(&runtime, &batch, context);
-        let pairs = (TOKENS * (2 * context - TOKENS) / 2) as f64;
+    println!("tokens context  absorbed ms (of it attention)  expanded ms  ratio  G MACs absorbed, expanded");
+    for [tokens, context] in sizes {
+        let batch = Batch::new(tokens, context);
+        let layer = Layer::new(&batch);
+        let [absorbed, alone] = layer.absorbed(&runtime, &batch);
+        let expanded = layer.expanded(&runtime, &batch);
+        let pairs = (tokens * (2 * context - tokens) / 2) as f64;
         let projection = (HEADS * RANK * (NOPE + VALUE)) as f64;
-        let of_absorbed = TOKENS as f64 * projection + pairs * (HEADS * (2 * RANK + ROPE)) as f64;
+        let of_absorbed = tokens as f64 * projection + pairs * (HEADS * (2 * RANK + ROPE)) as f64;
         let of_expanded = context as f64 * projection + pairs * (HEADS * (NOPE + ROPE + VALUE)) as f64;
         println!(
-            "{context:7}  {absorbed:8.0} ({alone:.0})  {expanded:8.0} ({alone_expanded:.0})  {:.1}, {:.1} G",
+            "{tokens:6} {context:7}  {absorbed:8.0} ({alone:.0})  {expanded:8.0}  {:.2}  {:.1}, {:.1}",
+            absorbed / expanded,
             of_absorbed / 1e9,
             of_expanded / 1e9
         );
     }
 }
 
+/// `CONTEXT` or `TOKENSxCONTEXT`; nothing for options of `cargo bench`.
+fn size(text: &str) -> Option<[usize; 2]> {
+    let (tokens, context) = text.split_once('x').unwrap_or(("512", text));
+    Some([tokens.parse().ok()?, context.parse().ok()?])
+}
+
 /// What says where tokens and their keys are.
 struct Batch {
+    tokens: usize,
+    context: usize,
     table: Array,
     sequence: Array,
     position: Array,
-    /// Of all tokens of the context.
-    slots: Array,
 }
 
 impl Batch {
-    fn new(context: usize) -> Self {
+    fn new(tokens: usize, context: usize) -> Self {
         let list = |values: Vec<i32>| {
             let len = values.len();
             Array::from_vec(values, [len])
         };
         let pages = context.div_ceil(PAGE);
         Self {
+            tokens,
+            context,
             table: Array::from_vec((0..pages as i32).collect(), [1, pages]),
-            sequence: list(vec![0; TOKENS]),
-            position: list((context - TOKENS..context).map(|p| p as i32).collect()),
-            slots: list((0..context as i32).collect()),
+            sequence: list(vec![0; tokens]),
+            position: list((context - tokens..context).map(|p| p as i32).collect()),
         }
-    }
-
-    fn attention(&self, q: &Array, keys: &Array, values: &Array) -> Array {
-        let pages = Pages {
-            keys,
-            values,
-            page_table: &self.table,
-            sequence: &self.sequence,
-            position: &self.position,
-        };
-        let op = PagedAttention { scale: 0.07.into(), window: None, softcap: None, sinks: false };
-        q.paged_attention(&pages, None, op)
     }
 }
 
@@ -103,54 +101,72 @@ fn weights(shape: &[usize]) -> Array {
     Array::from_planes(&planes, shape, DType::Quant(Q4)).expect("planes fit")
 }
 
-/// A pool of pages in f16.
-fn pool(context: usize, heads: usize, dim: usize) -> Array {
-    let shape = [context.div_ceil(PAGE), heads, PAGE, dim];
-    let buffer = Buffer::zeroed(shape.iter().product::<usize>() * 2).expect("room");
-    Array::from_buffer(buffer, 0, shape, DType::F16).expect("it fits")
+/// Projections, queries and a pool: the inputs of a layer's attention.
+struct Layer {
+    key_up: Array,
+    value_up: Array,
+    q: Array,
+    rows: Array,
 }
 
-/// Milliseconds of the fastest of three evaluations, of all and of the attention alone.
-fn times(runtime: &Runtime, all: impl Fn() -> Array, attention: impl Fn() -> Array) -> [f64; 2] {
-    let best = |make: &dyn Fn() -> Array| {
-        let once = || {
-            let start = Instant::now();
-            runtime.eval(&[&make()]).expect("it runs");
-            start.elapsed().as_secs_f64() * 1e3
+impl Layer {
+    fn new(batch: &Batch) -> Self {
+        let both = weights(&[HEADS, NOPE + VALUE, RANK]);
+        let shape = [batch.context.div_ceil(PAGE), 1, PAGE, RANK + ROPE];
+        let values =
+            floats(&shape).as_slice::<f32>().expect("floats").iter().map(|&v| f16::from_f32(v)).collect();
+        Self {
+            key_up: both.slice(1, 0..NOPE).transpose(&[0, 2, 1]),
+            value_up: both.slice(1, NOPE..NOPE + VALUE),
+            q: floats(&[batch.tokens, HEADS, NOPE + ROPE]),
+            rows: Array::from_vec::<f16>(values, shape),
+        }
+    }
+
+    fn latents<'a>(&'a self, batch: &'a Batch) -> Latents<'a> {
+        Latents {
+            rows: &self.rows,
+            key_up: &self.key_up,
+            value_up: &self.value_up,
+            page_table: &batch.table,
+            sequence: &batch.sequence,
+            position: &batch.position,
+        }
+    }
+
+    /// Milliseconds of the absorbed form, and of its attention alone.
+    fn absorbed(&self, runtime: &Runtime, batch: &Batch) -> [f64; 2] {
+        let latents = self.latents(batch);
+        let (nope, rotated) = (self.q.slice(-1, 0..NOPE), self.q.slice(-1, NOPE..NOPE + ROPE));
+        let q = floats(&[batch.tokens, HEADS, RANK + ROPE]);
+        let pages = Pages {
+            keys: &self.rows,
+            values: &self.rows.slice(-1, 0..RANK),
+            page_table: &batch.table,
+            sequence: &batch.sequence,
+            position: &batch.position,
         };
-        (0..3).map(|_| once()).fold(f64::MAX, f64::min)
-    };
-    [best(&all), best(&attention)]
+        let op = PagedAttention { scale: SCALE.into(), window: None, softcap: None, sinks: false };
+        [
+            time(runtime, || {
+                nope.absorbed_attention(&rotated, &latents, LatentAttention { scale: SCALE.into() })
+            }),
+            time(runtime, || q.paged_attention(&pages, None, op)),
+        ]
+    }
+
+    fn expanded(&self, runtime: &Runtime, batch: &Batch) -> f64 {
+        let op = LatentAttention { scale: SCALE.into() };
+        time(runtime, || self.q.latent_attention(&self.latents(batch), op))
+    }
 }
 
-fn absorbed(runtime: &Runtime, batch: &Batch, context: usize) -> [f64; 2] {
-    let (key_up, value_up) = (weights(&[HEADS, RANK, NOPE]), weights(&[HEADS, VALUE, RANK]));
-    let q = floats(&[TOKENS, HEADS, NOPE + ROPE]);
-    let latent_q = floats(&[TOKENS, HEADS, RANK + ROPE]);
-    let keys = pool(context, 1, RANK + ROPE);
-    let heads = || Array::iota(HEADS).broadcast_to([TOKENS, HEADS]);
-    let attention = |q: &Array| batch.attention(q, &keys, &keys.slice(-1, 0..RANK));
-    let all = || {
-        let latent = q.slice(-1, 0..NOPE).expert_matmul(&key_up, &heads());
-        let q = Array::concat(&[&latent, &q.slice(-1, NOPE..NOPE + ROPE)], -1);
-        attention(&q).expert_matmul(&value_up, &heads())
+/// Milliseconds of the fastest of three evaluations.
+fn time(runtime: &Runtime, make: impl Fn() -> Array) -> f64 {
+    let once = || {
+        let start = Instant::now();
+        runtime.eval(&[&make()]).expect("it runs");
+        start.elapsed().as_secs_f64() * 1e3
     };
-    times(runtime, all, || attention(&latent_q))
-}
-
-fn expanded(runtime: &Runtime, batch: &Batch, context: usize) -> [f64; 2] {
-    let up = weights(&[HEADS * (NOPE + VALUE), RANK]);
-    let q = floats(&[TOKENS, HEADS, NOPE + ROPE]);
-    let (latent, rotated) = (floats(&[context, RANK]), floats(&[context, 1, ROPE]));
-    let done = (pool(context, HEADS, NOPE + ROPE), pool(context, HEADS, VALUE));
-    let all = || {
-        let both = latent.matmul(&up.t()).reshape([context, HEADS, NOPE + VALUE]);
-        let rotated = rotated.broadcast_to([context, HEADS, ROPE]);
-        let keys = Array::concat(&[&both.slice(-1, 0..NOPE), &rotated], -1);
-        let keys = pool(context, HEADS, NOPE + ROPE).kv_write(&keys, &batch.slots);
-        let values = both.slice(-1, NOPE..NOPE + VALUE);
-        let values = pool(context, HEADS, VALUE).kv_write(&values, &batch.slots);
-        batch.attention(&q, &keys, &values)
-    };
-    times(runtime, all, || batch.attention(&q, &done.0, &done.1))
+    (0..3).map(|_| once()).fold(f64::MAX, f64::min)
 }

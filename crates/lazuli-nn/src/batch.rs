@@ -10,6 +10,10 @@ use lazuli_core::Array;
 
 use crate::{KvSpec, SequencePages};
 
+/// From so many tokens on a run is long: layers may do more for the whole run than a single token would pay for, as
+/// latent attention does (measured in `docs/perf-log.md`).
+pub const LONG_RUN: usize = 128;
+
 /// Which tokens of a run need logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logits {
@@ -32,6 +36,7 @@ pub struct Batch {
     pages_per_sequence: usize,
     context: usize,
     sequences: usize,
+    long: usize,
     rows: Vec<i32>,
 }
 
@@ -53,12 +58,14 @@ impl Batch {
             pages_per_sequence: pool.pages_per_sequence(),
             context: pool.context,
             sequences: 0,
+            long: 0,
             rows: Vec::new(),
         }
     }
 
     /// Adds a run: `ids` stand at the positions from `first` on of a sequence that has been grown to hold them.
-    /// Returns which rows of the logits are theirs. A sequence may have one run in a batch.
+    /// Returns which rows of the logits are theirs. A sequence may have one run in a batch. Long runs (see
+    /// [`LONG_RUN`]) count as such if they are added before all others.
     ///
     /// # Panics
     /// If the sequence does not reach the run's end.
@@ -74,6 +81,9 @@ impl Batch {
         self.tokens.extend(ids.iter().map(|&id| id as i32));
         self.positions.extend(positions.map(|p| p as i32));
         self.sequence.resize(self.tokens.len(), self.sequences as i32 - 1);
+        if self.long == start as usize && ids.len() >= LONG_RUN {
+            self.long = self.tokens.len();
+        }
         let end = self.tokens.len() as i32;
         let first_row = self.rows.len();
         match logits {
@@ -119,6 +129,7 @@ impl Batch {
             sequence: list(&self.sequence),
             places: self.places.iter().map(place).collect(),
             context: self.context,
+            long: self.long,
             rows,
         }
     }
@@ -137,6 +148,8 @@ pub struct BatchArrays {
     pub places: Vec<Place>,
     /// The most tokens that a sequence of the pool may have.
     pub context: usize,
+    /// How many of the tokens, from the first on, belong to long runs: a part of the shapes, as the number of tokens is.
+    pub long: usize,
     rows: Rows,
 }
 
@@ -197,6 +210,22 @@ mod tests {
         let rows = arrays.wanted_rows(&Array::from_slice(&[0.5f32, 1.5, 2.5], [3, 1])).unwrap();
         Runtime::reference().eval(&[&rows]).unwrap();
         assert_eq!(rows.as_slice::<f32>().unwrap(), [1.5, 2.5]);
+    }
+
+    #[test]
+    fn long_runs_count_while_they_lead() {
+        let layers = vec![LayerKv { heads: 1, key_dim: 1, value_dim: 1, window: None }];
+        let pool =
+            KvPool::new(KvSpec::for_sequences(layers, DType::F16, 4, 256, 64), Buffer::zeroed).unwrap();
+        let mut batch = Batch::new(pool.spec());
+        let mut long = Vec::new();
+        for len in [LONG_RUN, LONG_RUN + 9, LONG_RUN - 1, LONG_RUN] {
+            let mut pages = pool.sequence();
+            pages.grow(len).unwrap();
+            batch.push(&pages, 0, &vec![0; len], Logits::None);
+            long.push(batch.arrays().long);
+        }
+        assert_eq!(long, [LONG_RUN, 2 * LONG_RUN + 9, 2 * LONG_RUN + 9, 2 * LONG_RUN + 9]);
     }
 
     #[test]

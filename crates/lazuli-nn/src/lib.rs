@@ -21,7 +21,7 @@ mod rope;
 mod weights;
 
 pub use attention::{Attention, AttentionConfig, HeadNorms, Projections, Rotation, Sinks};
-pub use batch::{Batch, BatchArrays, Logits, Place};
+pub use batch::{Batch, BatchArrays, LONG_RUN, Logits, Place};
 pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use head::Head;

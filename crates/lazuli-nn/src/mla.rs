@@ -1,17 +1,18 @@
-//! [`Mla`]: multi-head latent attention (DeepSeek-V2, 2024), absorbed.
+//! [`Mla`]: multi-head latent attention (DeepSeek-V2, 2024), in two forms.
 //!
-//! Keys and values of all heads are projections of one latent row per token. Moving a head's key projection to its
-//! query, and its value projection behind the attention, leaves attention over the latent rows themselves: the pool
-//! keeps `kv_rank + rope_dim` numbers per token and nothing per head, and values are the first part of the keys.
-//!
-//! Prefill runs absorbed too. Expanding keys and values would halve the multiplications of a chunk and is more than twice
-//! as fast where it was measured (`docs/perf-log.md`), but the pages hold latents, so each chunk would have to expand the
-//! whole context before it, head by head, and keep that in memory under a shape that grows.
+//! Keys and values of all heads are projections of one latent row per token: the pool keeps `kv_rank + rope_dim` numbers
+//! per token and nothing per head. Few tokens attend *absorbed*: moving a head's key projection to its query, and its
+//! value projection behind the attention, leaves attention over the latent rows themselves, whose first part are the
+//! values. Long runs attend *expanded*: keys and values of a block of rows are computed for a head in cache, and all
+//! tokens of the run use them ([`LatentAttention`]), which takes half the multiplications. A run's length alone decides
+//! (`docs/perf-log.md` has the measurements), and the length of the context stays data in both.
+
+use std::ops::Range;
 
 use lazuli_core::Array;
-use lazuli_core::fused::{PagedAttention, Pages};
+use lazuli_core::fused::{LatentAttention, Latents};
 
-use crate::{BatchArrays, Bias, KvPool, LayerKv, Linear, Result, RmsNorm, RopeTables, Weights};
+use crate::{BatchArrays, Bias, KvPool, LayerKv, Linear, Place, Result, RmsNorm, RopeTables, Weights};
 
 /// What one layer's latent attention is, in numbers.
 #[derive(Debug, Clone)]
@@ -125,28 +126,140 @@ impl Mla {
             Queries::Latent { down, norm, up } => up.forward(&norm.forward(&down.forward(x))),
         };
         let q = q.reshape([tokens, c.heads, c.nope_dim + c.rope_dim]);
-        // Each head is an expert that every token chooses.
-        let heads = Array::iota(c.heads).broadcast_to([tokens, c.heads]);
-        let latent_q = q.slice(-1, 0..c.nope_dim).expert_matmul(&self.key_up, &heads); // [tokens, heads, kv_rank]
-        let rotated_q = rope.rotate(&q.slice(-1, c.nope_dim..c.nope_dim + c.rope_dim));
-        let q = Array::concat(&[&latent_q, &rotated_q], -1); // [tokens, heads, kv_rank + rope_dim]
+        let nope = q.slice(-1, 0..c.nope_dim);
+        let rotated = rope.rotate(&q.slice(-1, c.nope_dim..c.nope_dim + c.rope_dim));
 
         let row = self.latent.forward(x); // [tokens, kv_rank + rope_dim]
         let latent = self.latent_norm.forward(&row.slice(-1, 0..c.kv_rank)).expand_dims(1);
-        let rotated = rope.rotate(&row.slice(-1, c.kv_rank..c.kv_rank + c.rope_dim).expand_dims(1));
-        let row = Array::concat(&[&latent, &rotated], -1); // [tokens, 1, kv_rank + rope_dim]
+        let rotated_key = rope.rotate(&row.slice(-1, c.kv_rank..c.kv_rank + c.rope_dim).expand_dims(1));
+        let row = Array::concat(&[&latent, &rotated_key], -1); // [tokens, 1, kv_rank + rope_dim]
         let place = &batch.places[kv.group(layer)];
-        let keys = kv.write_keys(layer, &row, &place.slots);
-        let pages = Pages {
-            keys: &keys,
-            values: &keys.slice(-1, 0..c.kv_rank),
-            page_table: &place.page_table,
-            sequence: &batch.sequence,
-            position: &batch.positions,
-        };
-        let op = PagedAttention { scale: c.scale.into(), window: None, softcap: None, sinks: false };
-        let attended = q.paged_attention(&pages, None, op); // [tokens, heads, kv_rank]
-        let values = attended.expert_matmul(&self.value_up, &heads); // [tokens, heads, value_dim]
+        let rows = kv.write_keys(layer, &row, &place.slots);
+        let values = self.attend([&nope, &rotated], &rows, batch, place); // [tokens, heads, value_dim]
         self.output.forward(&values.reshape([tokens, c.heads * c.value_dim]))
+    }
+
+    /// The parts of the queries over the `rows` of the pool: `[tokens, heads, value_dim]`.
+    fn attend(
+        &self,
+        [nope, rotated]: [&Array; 2],
+        rows: &Array,
+        batch: &BatchArrays,
+        place: &Place,
+    ) -> Array {
+        let op = LatentAttention { scale: self.config.scale.into() };
+        let form = |tokens: Range<usize>| {
+            let (nope, rotated) = (nope.slice(0, tokens.clone()), rotated.slice(0, tokens.clone()));
+            let latents = Latents {
+                rows,
+                key_up: &self.key_up,
+                value_up: &self.value_up,
+                page_table: &place.page_table,
+                sequence: &batch.sequence.slice(0, tokens.clone()),
+                position: &batch.positions.slice(0, tokens.clone()),
+            };
+            if tokens.start < batch.long {
+                Array::concat(&[&nope, &rotated], -1).latent_attention(&latents, op)
+            } else {
+                nope.absorbed_attention(&rotated, &latents, op)
+            }
+        };
+        match (batch.long, nope.shape()[0]) {
+            (0, tokens) => form(0..tokens),
+            (long, tokens) if long == tokens => form(0..long),
+            (long, tokens) => Array::concat(&[&form(0..long), &form(long..tokens)], 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Batch, KvSpec, LONG_RUN, Logits, Rope, RopeConfig, RopeScaling, SequencePages};
+    use lazuli_core::fused::RopeStyle;
+    use lazuli_core::{Buffer, DType, Runtime};
+
+    const HIDDEN: usize = 12;
+
+    /// Numbers without a pattern.
+    fn floats(seed: usize, shape: [usize; 2]) -> Array {
+        let value = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0;
+        Array::from_vec((0..shape[0] * shape[1]).map(value).collect::<Vec<f32>>(), shape)
+    }
+
+    fn mla() -> Mla {
+        let config = MlaConfig {
+            hidden: HIDDEN,
+            heads: 3,
+            q_rank: None,
+            kv_rank: 8,
+            nope_dim: 6,
+            rope_dim: 4,
+            value_dim: 5,
+            scale: 0.3,
+            eps: 1e-6,
+            bias: Bias::Without,
+        };
+        let weight = |(seed, (name, shape)): (usize, (&str, [usize; 2]))| {
+            (format!("{name}.weight"), floats(seed + 1, shape))
+        };
+        let shapes = [
+            ("q_proj", [3 * 10, HIDDEN]),
+            ("kv_a_proj_with_mqa", [8 + 4, HIDDEN]),
+            ("kv_b_proj", [3 * (6 + 5), 8]),
+            ("o_proj", [HIDDEN, 3 * 5]),
+        ];
+        let norm = ("kv_a_layernorm.weight".to_owned(), Array::from_vec(vec![1.0f32; 8], [8]));
+        let weights = Weights::new(shapes.into_iter().enumerate().map(weight).chain([norm]));
+        Mla::load(&weights, config).unwrap()
+    }
+
+    struct Pass {
+        mla: Mla,
+        kv: KvPool,
+    }
+
+    impl Pass {
+        /// Results for the rows of `x`, which are the positions of the sequences that `runs` name, in this order.
+        fn run(
+            &mut self,
+            x: &Array,
+            sequences: &mut [SequencePages],
+            runs: &[(usize, Range<usize>)],
+        ) -> Vec<f32> {
+            let mut batch = Batch::new(self.kv.spec());
+            for (sequence, positions) in runs {
+                let pages = &mut sequences[*sequence];
+                pages.grow(positions.len()).unwrap();
+                batch.push(pages, positions.start, &vec![0; positions.len()], Logits::None);
+            }
+            let rope =
+                RopeConfig { theta: 1e4, rotated: 4, style: RopeStyle::Halves, scaling: RopeScaling::None };
+            let arrays = batch.arrays();
+            let tables = Rope::new(&rope).tables(&arrays);
+            let y = self.mla.forward(x, &tables, &arrays, &mut self.kv, 0);
+            let mut wanted = self.kv.pending();
+            wanted.push(&y);
+            Runtime::reference().eval(&wanted).unwrap();
+            y.as_slice::<f32>().unwrap().to_vec()
+        }
+    }
+
+    #[test]
+    fn a_long_run_is_token_by_token_whatever_comes_behind_it() {
+        let mla = mla();
+        let spec = KvSpec::for_sequences(vec![mla.config.kv()], DType::F32, 4, 192, 192);
+        let mut pass = Pass { kv: KvPool::new(spec, Buffer::zeroed).unwrap(), mla };
+        let len = LONG_RUN + 3;
+        let x = floats(9, [len + 2, HIDDEN]);
+        let mut sequences: Vec<SequencePages> = (0..4).map(|_| pass.kv.sequence()).collect();
+        let together = pass.run(&x, &mut sequences, &[(0, 0..len), (1, 0..2)]);
+        let mut single = Vec::new();
+        for token in 0..len + 2 {
+            let run = if token < len { (2, token..token + 1) } else { (3, token - len..token - len + 1) };
+            single.extend(pass.run(&x.slice(0, token..token + 1), &mut sequences, &[run]));
+        }
+        let diff = together.iter().zip(&single).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(together.len() == single.len() && diff <= 1e-5, "{diff}");
     }
 }

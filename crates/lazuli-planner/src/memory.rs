@@ -1,6 +1,6 @@
 //! [`Memory`]: the bytes that running a model takes, part by part.
 
-use lazuli_nn::{PAGE_SIZE, pages_kept};
+use lazuli_nn::{LONG_RUN, PAGE_SIZE, pages_kept};
 use serde::Serialize;
 
 use crate::shape::{Attention, Mlp};
@@ -82,7 +82,10 @@ pub fn workspace_bytes(model: &ModelShape, load: &Workload) -> u64 {
     let attention = |layer: Attention| match layer {
         Attention::Grouped { heads, kv_heads, head_dim } => ((2 * heads + 2 * kv_heads) * head_dim) as u64,
         Attention::Latent { heads, query_rank, kv_rank, nope, rope, value } => {
-            let queries = heads * (nope + 2 * rope + 2 * kv_rank + value);
+            // Long runs keep queries as they are; others take them to the rank of the rows, and results from there.
+            let long = tokens >= LONG_RUN as u64;
+            let of_head = if long { 2 * nope + 3 * rope } else { nope + 2 * rope + 2 * kv_rank };
+            let queries = heads * (of_head + value);
             (queries + query_rank.unwrap_or(0) + 2 * (kv_rank + rope)) as u64
         }
     };

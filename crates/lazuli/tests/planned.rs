@@ -4,7 +4,7 @@
 
 use lazuli::backends::RuntimeOptions;
 use lazuli::core::{Buffer, DType, Runtime};
-use lazuli::nn::{KvPool, Logits};
+use lazuli::nn::{KvPool, LONG_RUN, Logits};
 use lazuli::planner::memory::kv_bytes;
 use lazuli::planner::{KvFormat, Weights, Workload};
 use lazuli::planning::{Subject, allocation};
@@ -51,9 +51,10 @@ fn planned_is_allocated_for_every_fixture() {
             let mut session = Session::new(network, runtime(), DType::F16, context).unwrap();
             assert_eq!(session.kv().bytes() as u64, planned.kv, "{name}: the pool");
             let chunk = context.min(512);
-            session.feed(&vec![1; chunk], Logits::Last).unwrap();
-            assert_eq!(session.rewind(chunk - 1), chunk - 1);
-            session.feed(&[1], Logits::Last).unwrap();
+            for tokens in [chunk, chunk.min(LONG_RUN - 1), 1] {
+                session.feed(&vec![1; tokens], Logits::Last).unwrap();
+                assert_eq!(session.rewind(0), 0);
+            }
             let stats = session.runtime().stats();
             assert_eq!(stats.arena_bytes as u64, planned.arena, "{name}: the arena");
             assert_eq!(stats.workspace_bytes as u64, planned.scratch, "{name}: scratch");

@@ -6,6 +6,7 @@
 mod attention;
 mod choice;
 mod gated;
+mod latent;
 mod norm;
 mod rope;
 mod softmax;
@@ -13,6 +14,7 @@ mod softmax;
 pub use attention::{PagedAttention, Pages};
 pub use choice::{ExpertChoice, GroupRank};
 pub use gated::{Activation, Gated};
+pub use latent::{LatentAttention, Latents};
 pub use norm::{LayerNorm, RmsNorm};
 pub use rope::{Rope, RopeStyle};
 pub use softmax::Softmax;
@@ -62,6 +64,8 @@ fused! {
     ExpertChoice => "expert_choice",
     /// Attention of a ragged batch over paged keys and values.
     PagedAttention => "paged_attention",
+    /// Attention over pages of latent rows, expanded for each head.
+    LatentAttention => "latent_attention",
 }
 
 fn float_rows(name: &str, x: &Array) -> Result<(), String> {

@@ -66,6 +66,7 @@ impl Step {
             }
             StepKind::Op(Op::KvWrite) if input == 0 => 0,
             StepKind::Op(Op::Fused(Fused::PagedAttention(_))) if input == 1 || input == 2 => 0,
+            StepKind::Op(Op::Fused(Fused::LatentAttention(_))) if input == 1 => 0,
             _ if operand.layout.strides.contains(&0) => 4,
             _ => operand.bytes(),
         }

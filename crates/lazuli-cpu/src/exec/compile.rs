@@ -152,6 +152,7 @@ impl Wave<'_> {
             Op::TopK { .. } => self.choice((1, 1), GroupRank::Largest, step),
             Op::Concat { axis } => self.concat(*axis, step),
             Op::KvWrite => self.kv_write(step),
+            Op::Fused(Fused::LatentAttention(op)) => self.latent_attention(*op, step)?,
             Op::Fused(fused) => self.fused(fused, step),
             Op::View(_) => return Err(unsupported(step, "views are not steps")),
         }
@@ -207,6 +208,7 @@ impl Wave<'_> {
             }
             Fused::ExpertChoice(op) => self.choice((op.groups, op.kept), op.rank, step),
             Fused::PagedAttention(attention) => self.attention(attention, step),
+            Fused::LatentAttention(_) => unreachable!("`op` binds it, as it may fail"),
         }
     }
 

@@ -96,7 +96,7 @@ impl Wave<'_> {
     }
 
     /// How the experts' weights lie, and whether outputs lie side by side rather than inputs.
-    fn geometry(&mut self, weights: &Operand) -> (Geometry, bool) {
+    pub fn geometry(&mut self, weights: &Operand) -> (Geometry, bool) {
         let (n, k) = (weights.shape[1], weights.shape[2]);
         let strides = &weights.layout.strides;
         let at = |weights, offset, step, stride| Geometry { weights, offset, step, stride, n, k };

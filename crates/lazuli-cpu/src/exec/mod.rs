@@ -8,13 +8,14 @@ mod attention;
 mod compile;
 mod elementwise;
 mod experts;
+mod latent;
 mod matmul;
 mod task;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use lazuli_core::plan::Plan;
-use lazuli_core::{Array, Backend, Bindings, Buffer, DType, Error, Fused, Op, Program, Result, Ticket};
+use lazuli_core::{Array, Backend, Bindings, Buffer, Error, Fused, Op, Program, Result, Ticket};
 
 use crate::pool::Pool;
 use crate::simd::Level;
@@ -90,9 +91,9 @@ impl Backend for Cpu {
         match op {
             Op::Fused(Fused::ExpertChoice(choice)) => choice.groups <= crate::kernel::choice::MAX_GROUPS,
             Op::Fused(Fused::PagedAttention(_)) => {
-                let pool = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
-                inputs[1].dtype() == inputs[2].dtype() && pool(inputs[1].dtype())
+                inputs[1].dtype() == inputs[2].dtype() && inputs[1].dtype().is_float()
             }
+            Op::Fused(Fused::LatentAttention(_)) => inputs[1].dtype().is_float(),
             _ => true,
         }
     }

@@ -3,6 +3,7 @@
 
 pub(super) mod ahead;
 pub(super) mod experts;
+pub(super) mod latent;
 
 use std::ops::Range;
 
@@ -116,6 +117,8 @@ pub(super) enum Kernel {
     ExpertRows(experts::Rows),
     /// Those times their experts' weights.
     Experts(experts::ExpertTask),
+    /// Attention that expands latent rows.
+    AttendLatents(latent::LatentTask),
     /// First phase of attention.
     Attend(AttentionTask),
     /// Second phase: partitions of long contexts are joined.
@@ -292,6 +295,7 @@ impl Task {
                 return Ok(());
             }
             Kernel::Experts(k) => return k.run(&self.inputs, self.output, worker, memory, scratch),
+            Kernel::AttendLatents(k) => return k.run(&self.inputs, self.output, worker, memory, scratch),
             Kernel::Ahead(k) => {
                 k.run(worker, memory);
                 return Ok(());
@@ -364,6 +368,7 @@ impl Task {
                 | Kernel::Join(_)
                 | Kernel::Ahead(_)
                 | Kernel::ExpertRows(_)
+                | Kernel::AttendLatents(_)
                 | Kernel::Experts(_) => {
                     unreachable!("`run` hands these out itself")
                 }

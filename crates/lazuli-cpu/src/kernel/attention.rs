@@ -8,9 +8,11 @@
 
 mod few;
 mod finish;
-mod load;
+pub(in crate::kernel) mod load;
 mod many;
-mod schedule;
+pub(in crate::kernel) mod product;
+pub(in crate::kernel) mod schedule;
+pub(in crate::kernel) mod soften;
 
 use std::ops::Range;
 
@@ -22,9 +24,9 @@ pub use schedule::{Batch, Schedule};
 /// Keys that are converted and scored at a time.
 const KEYS: usize = 64;
 /// Rows beyond a tile that its register tiles may compute and nobody reads.
-const SLACK: usize = 8;
+pub(in crate::kernel) const SLACK: usize = 8;
 /// Query rows (tokens times heads of a group) of a tile: whole vectors of every level.
-const ROWS: usize = 48;
+pub(in crate::kernel) const ROWS: usize = 48;
 /// Fewer keys than this are not worth a partition.
 const SMALLEST_PARTITION: usize = 512;
 /// How many units a step should have at least, if its context is long enough.
@@ -329,7 +331,7 @@ impl Job<'_> {
 }
 
 /// What masked scores are: so low that nothing else is lost, and finite so that differences are.
-const MASKED: f32 = -1e30;
+pub(in crate::kernel) const MASKED: f32 = -1e30;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 mod gemv;
 mod rows;
 mod strided;
-mod tile;
+pub(in crate::kernel) mod tile;
 
 use std::ops::Range;
 
@@ -55,6 +55,37 @@ pub enum Weights<'a> {
     },
     /// Rows that are decoded as they are needed.
     Rows(&'a dyn RowSource),
+}
+
+impl Weights<'_> {
+    /// Decodes `count` elements from `start` on of each of some rows to consecutive rows of `to`; `start` and `count` are
+    /// whole granules of packed rows.
+    ///
+    /// # Safety
+    /// The weights must have these rows, and `to` room for them.
+    pub(super) unsafe fn decode(
+        self,
+        level: Level,
+        rows: Range<usize>,
+        (start, count): (usize, usize),
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Weights::Float { element, data, stride } => {
+                    let from = data.add((rows.start * stride + start) * element.size());
+                    rows::decode_floats(level, element, (rows.len(), count, stride), from, to);
+                }
+                Weights::Rows(source) => {
+                    for (at, row) in rows.enumerate() {
+                        let to = std::slice::from_raw_parts_mut(to.add(at * count), count);
+                        source.decode(row, start, to);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl MatmulFloat {
@@ -158,18 +189,7 @@ impl MatmulFloat {
             // SAFETY: the scratch holds two panels of `depth`: the turned one first, then room for decoded rows.
             unsafe {
                 let rows = scratch.add(PANEL * depth);
-                match weights {
-                    Weights::Float { element, data, stride } => {
-                        let from = data.add((first * stride + start) * element.size());
-                        rows::decode_floats(self.level, element, (cols, count, stride), from, rows);
-                    }
-                    Weights::Rows(source) => {
-                        for row in 0..cols {
-                            let to = std::slice::from_raw_parts_mut(rows.add(row * count), count);
-                            source.decode(first + row, start, to);
-                        }
-                    }
-                }
+                weights.decode(self.level, first..first + cols, (start, count), rows);
                 tile::turn(self.level, rows, cols, count, scratch);
                 let job = tile::Job {
                     x: x.add(tokens.start * self.x_stride + start),

@@ -14,6 +14,7 @@ pub mod experts;
 pub mod gated;
 pub mod gather;
 pub mod kv_write;
+pub mod latent;
 mod math;
 pub mod matmul_float;
 pub mod norm;

@@ -4,11 +4,12 @@ mod ending;
 mod forward;
 mod sequence;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
 use lazuli_core::Array;
-use lazuli_nn::{Batch, Group, Logits, SequencePages};
+use lazuli_nn::{Batch, Group, LONG_RUN, Logits, SequencePages};
 
 use crate::engine::{EngineOptions, EngineStats, RequestId};
 use crate::schedule::{Part, Prefix, Text, find_prefix, plan_step, rows_needed};
@@ -177,7 +178,9 @@ impl Worker {
     /// One forward pass: a prompt chunk for some, one token for others.
     fn step(&mut self) {
         let progress: Vec<_> = self.running.iter().map(Sequence::progress).collect();
-        let parts = plan_step(&progress, self.options.prefill_chunk);
+        let mut parts = plan_step(&progress, self.options.prefill_chunk);
+        // Long runs lead the batch, where layers find them.
+        parts.sort_by_key(|part| part.len < LONG_RUN);
         let result = self.batch(&parts).and_then(|batch| self.forward.run(&batch));
         match result {
             Ok(logits) => self.advance(&parts, &logits),
@@ -225,7 +228,8 @@ impl Worker {
             }
         }
         // From the last to the first, so that indices stay right.
-        for (index, end) in ended.into_iter().rev() {
+        ended.sort_by_key(|(index, _)| Reverse(*index));
+        for (index, end) in ended {
             let sequence = self.running.remove(index);
             self.finish(sequence, end);
         }
@@ -244,8 +248,11 @@ impl Worker {
     /// A step failed, and the pool with it: those who took part fail, the others begin again.
     fn fail(&mut self, parts: &[Part], error: &Error) {
         self.kept.clear();
-        for part in parts.iter().rev() {
-            let sequence = self.running.remove(part.sequence);
+        let mut failed: Vec<usize> = parts.iter().map(|part| part.sequence).collect();
+        // From the last to the first, so that indices stay right.
+        failed.sort_by_key(|index| Reverse(*index));
+        for index in failed {
+            let sequence = self.running.remove(index);
             sequence.end(End::Failed(error.clone()), |_| 0);
         }
         for mut sequence in std::mem::take(&mut self.running) {

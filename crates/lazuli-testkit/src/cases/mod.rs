@@ -5,6 +5,7 @@
 mod elementwise;
 mod experts;
 mod fused;
+mod latent;
 mod linear;
 mod structure;
 
@@ -34,6 +35,7 @@ pub fn cases() -> Vec<Case> {
     linear::add(&mut table);
     fused::add(&mut table);
     experts::add(&mut table);
+    latent::add(&mut table);
     table.cases
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lazuli_core::{DType, Runtime};
 use lazuli_models::CausalLm;
-use lazuli_nn::{Batch, KvPool, KvSpec, Logits, PAGE_SIZE};
+use lazuli_nn::{Batch, KvPool, KvSpec, LONG_RUN, Logits, PAGE_SIZE};
 use lazuli_planner::Sizes;
 
 use crate::{PREFILL_CHUNK, Result};
@@ -44,8 +44,8 @@ impl Allocation {
     }
 }
 
-/// What one sequence of `context` tokens takes, with keys and values of type `kv`. Plans the longest chunk of a prompt
-/// and a decode step; nothing is computed, and no pool of that size is made.
+/// What one sequence of `context` tokens takes, with keys and values of type `kv`. Plans the longest chunk of a prompt,
+/// the longest that is no long run, and a decode step; nothing is computed, and no pool of that size is made.
 ///
 /// # Errors
 /// If a plan cannot be compiled.
@@ -57,7 +57,9 @@ pub fn allocation(model: &dyn CausalLm, runtime: &Runtime, kv: DType, context: u
     let small = KvSpec { pages: chunk.div_ceil(PAGE_SIZE), ..whole.clone() };
     let weights = spec.weight_bytes as u64;
     let mut found = Allocation { weights, kv: whole.bytes() as u64, arena: 0, scratch: 0, results: 0 };
-    for tokens in [chunk, 1] {
+    let mut passes = vec![chunk, chunk.min(LONG_RUN - 1), 1];
+    passes.dedup();
+    for tokens in passes {
         let mut pool = KvPool::new(small.clone(), |bytes| runtime.backend().alloc(bytes))?;
         let mut pages = pool.sequence();
         let positions = pages.grow(tokens)?;

@@ -54,6 +54,31 @@ pub(in crate::exec) struct Geometry {
     pub k: usize,
 }
 
+impl Geometry {
+    /// The planes that hold an expert's weights, and the stored rows of length `cols` before its first.
+    pub fn planes<'m>(
+        &self,
+        memory: &Memory<'m>,
+        expert: usize,
+        cols: usize,
+    ) -> (SmallVec<[&'m [u8]; 3]>, usize) {
+        let (planes, own, stacked) = memory.member(self.weights, expert);
+        let elements = if stacked { 0 } else { own + self.offset + expert * self.step };
+        (planes, elements / cols.max(1))
+    }
+
+    /// Where an expert's float weights start.
+    pub fn floats(&self, memory: &Memory<'_>, expert: usize, element: Element) -> *const u8 {
+        let Geometry { weights, step, .. } = *self;
+        let (planes, _, stacked) = memory.member(weights, expert);
+        if stacked {
+            planes[0].as_ptr()
+        } else {
+            memory.at(weights).wrapping_add(expert * step * element.size())
+        }
+    }
+}
+
 /// How rows are multiplied.
 pub(in crate::exec) enum Product {
     /// Packed weights times activations in int8; `shared` ones stand in the order of tokens.
@@ -174,33 +199,10 @@ impl ExpertTask {
         result
     }
 
-    /// The planes that hold an expert's weights, and the stored rows of length `cols` before its first.
-    fn planes<'m>(
-        &self,
-        memory: &Memory<'m>,
-        expert: usize,
-        cols: usize,
-    ) -> (SmallVec<[&'m [u8]; 3]>, usize) {
-        let (planes, own, stacked) = memory.member(self.geometry.weights, expert);
-        let elements = if stacked { 0 } else { own + self.geometry.offset + expert * self.geometry.step };
-        (planes, elements / cols.max(1))
-    }
-
-    /// Where an expert's float weights start.
-    fn floats(&self, memory: &Memory<'_>, expert: usize, element: Element) -> *const u8 {
-        let Geometry { weights, step, .. } = self.geometry;
-        let (planes, _, stacked) = memory.member(weights, expert);
-        if stacked {
-            planes[0].as_ptr()
-        } else {
-            memory.at(weights).wrapping_add(expert * step * element.size())
-        }
-    }
-
     /// The first byte of weights that a unit reads, if that is worth asking for.
     fn start(&self, unit: &Unit<'_>, memory: &Memory<'_>) -> *const u8 {
         let Product::Packed { kernel, .. } = &self.product else { return std::ptr::null() };
-        let (planes, before) = self.planes(memory, unit.group.expert, self.geometry.k);
+        let (planes, before) = self.geometry.planes(memory, unit.group.expert, self.geometry.k);
         planes[0].as_ptr().wrapping_add((before + unit.rows.start) * kernel.row_bytes())
     }
 
@@ -258,7 +260,7 @@ impl ExpertTask {
                     } else {
                         (rows.add(unit.bytes), scratch)
                     };
-                    let (planes, before) = self.planes(memory, expert, k);
+                    let (planes, before) = self.geometry.planes(memory, expert, k);
                     let part = kernel.part(columns.len());
                     let weights = part.weights(&planes, before + columns.start);
                     let args = QuantMatmulArgs { weights, shape, acts, out: y, out_stride: y_stride, next };
@@ -266,13 +268,15 @@ impl ExpertTask {
                 }
                 Product::Float(element) => {
                     let size = element.size();
-                    let data =
-                        self.floats(memory, expert, *element).wrapping_add(columns.start * stride * size);
+                    let data = self
+                        .geometry
+                        .floats(memory, expert, *element)
+                        .wrapping_add(columns.start * stride * size);
                     let (kernel, weights) = (float(), Weights::Float { element: *element, data, stride });
                     kernel.run(0..kernel.units(), x, weights, y, scratch.as_mut_ptr().cast());
                 }
                 Product::Decoded(format) => {
-                    let (planes, before) = self.planes(memory, expert, k);
+                    let (planes, before) = self.geometry.planes(memory, expert, k);
                     let source = PackedRows::new(*format, &planes, before + n, k)
                         .map_err(|e| decode_error(*format, &e))?
                         .from_row(before + columns.start);
@@ -281,12 +285,14 @@ impl ExpertTask {
                     kernel.run(0..kernel.units(), x, weights, y, scratch.as_mut_ptr().cast());
                 }
                 Product::Across(element) => {
-                    let data =
-                        self.floats(memory, expert, *element).wrapping_add(columns.start * element.size());
+                    let data = self
+                        .geometry
+                        .floats(memory, expert, *element)
+                        .wrapping_add(columns.start * element.size());
                     all.run(self.level, x, (*element, data), y);
                 }
                 Product::DecodedAcross(format) => {
-                    let (planes, before) = self.planes(memory, expert, n);
+                    let (planes, before) = self.geometry.planes(memory, expert, n);
                     let decoded = std::slice::from_raw_parts_mut(
                         scratch.as_mut_ptr().cast::<f32>(),
                         scratch.len() / size_of::<f32>(),

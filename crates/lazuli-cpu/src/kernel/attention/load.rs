@@ -15,67 +15,76 @@ pub(super) enum Pool {
     Values,
 }
 
-impl Job<'_> {
-    /// The row of `position` in a pool, and how many positions follow it on the same page, itself included.
+/// One head's rows of a pool, in the order that a sequence's pages give them.
+pub(in crate::kernel) struct PagedRows<'a> {
+    /// The head's first row on page 0.
+    pub start: *const u8,
+    /// The pages of the sequence; those of all positions that are read must exist.
+    pub pages: &'a [i32],
+    pub page_size: usize,
+    /// Elements from one page to the next, and from one row to the next.
+    pub page: usize,
+    pub stride: usize,
+    /// F32, F16 or BF16 (others are refused by a panic).
+    pub element: Element,
+}
+
+impl PagedRows<'_> {
+    /// The row of `position`, and how many positions follow it on the same page, itself included.
     #[inline(always)]
-    unsafe fn pool_row(&self, pool: Pool, position: usize) -> (*const u8, usize) {
-        let shape = &self.attention.shape;
-        let sequence = self.schedule.batch.sequence[self.tile.tokens.start] as usize;
-        let (page, row) = (position / shape.page_size, position % shape.page_size);
-        let page = self.schedule.batch.page_table[sequence * shape.pages_per_sequence + page] as usize;
-        let (base, dim) = match pool {
-            Pool::Keys => (self.arrays.keys, shape.dim),
-            Pool::Values => (self.arrays.values, shape.v_stride),
-        };
-        let at = ((page * shape.kv_heads + self.tile.kv_head) * shape.page_size + row) * dim;
-        // SAFETY: the schedule checked the pages of all positions that the tile sees.
-        (unsafe { base.add(at * shape.kv.size()) }, shape.page_size - row)
+    unsafe fn row(&self, position: usize) -> (*const u8, usize) {
+        let (page, row) = (position / self.page_size, position % self.page_size);
+        let at = self.pages[page] as usize * self.page + row * self.stride;
+        // SAFETY: the caller's promise: the position's page exists.
+        (unsafe { self.start.add(at * self.element.size()) }, self.page_size - row)
     }
 
-    /// The rows of a pool from `position` on, at most `count`, that lie one after the other on a page.
+    /// The rows from `position` on, at most `count`, that lie one after the other on a page.
     #[inline(always)]
-    pub(super) unsafe fn rows<E: Float>(&self, pool: Pool, position: usize, count: usize) -> Rows<E> {
+    unsafe fn run<E: Float>(&self, position: usize, count: usize) -> Rows<E> {
         // SAFETY: the caller's promise.
-        let (first, left) = unsafe { self.pool_row(pool, position) };
-        let stride = match pool {
-            Pool::Keys => self.attention.shape.dim,
-            Pool::Values => self.attention.shape.v_stride,
-        };
-        Rows { first: first.cast(), stride, count: left.min(count) }
+        let (first, left) = unsafe { self.row(position) };
+        Rows { first: first.cast(), stride: self.stride, count: left.min(count) }
     }
 
-    /// Converts `count` rows of a pool from position `start` on; the padding of each row becomes zero.
+    /// Converts the first `dim` elements of `count` rows from position `start` on to rows `to_row` apart; the padding
+    /// up to `padded` (whole vectors) becomes zero.
     #[inline(always)]
-    pub(super) unsafe fn load<S: Simd>(&self, s: S, pool: Pool, start: usize, count: usize) {
+    pub(in crate::kernel) unsafe fn load<S: Simd>(
+        &self,
+        s: S,
+        (start, count): (usize, usize),
+        (dim, padded): (usize, usize),
+        (to, to_row): (*mut f32, usize),
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
-            match self.attention.shape.kv {
-                Element::F32 => self.load_as::<S, F32>(s, pool, start, count),
-                Element::F16 => self.load_as::<S, F16>(s, pool, start, count),
-                Element::BF16 => self.load_as::<S, BF16>(s, pool, start, count),
+            match self.element {
+                Element::F32 => self.load_as::<S, F32>(s, (start, count), (dim, padded), (to, to_row)),
+                Element::F16 => self.load_as::<S, F16>(s, (start, count), (dim, padded), (to, to_row)),
+                Element::BF16 => self.load_as::<S, BF16>(s, (start, count), (dim, padded), (to, to_row)),
                 other => unreachable!("keys and values are F32, F16 or BF16, not {other:?}"),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn load_as<S: Simd, E: Float>(&self, s: S, pool: Pool, start: usize, count: usize) {
-        let shape = &self.attention.shape;
-        let (dim, stride, padded, row_len, to) = match pool {
-            Pool::Keys => (shape.dim, shape.dim, self.layout.k_len, self.layout.k_row, self.layout.keys),
-            Pool::Values => {
-                (shape.v_dim, shape.v_stride, self.layout.v_len, self.layout.v_row, self.layout.values)
-            }
-        };
+    unsafe fn load_as<S: Simd, E: Float>(
+        &self,
+        s: S,
+        (start, count): (usize, usize),
+        (dim, padded): (usize, usize),
+        (to, to_row): (*mut f32, usize),
+    ) {
         let mut done = 0;
         while done < count {
-            // SAFETY: positions below `start + count` are the tile's; the scratch holds `KEYS` padded rows.
+            // SAFETY: the caller's promise: these positions have pages, and there is room for `count` padded rows.
             unsafe {
-                let (from, left) = self.pool_row(pool, start + done);
+                let (from, left) = self.row(start + done);
                 let rows = left.min(count - done);
-                let (from, to) = (from.cast::<E::Bits>(), self.at(to + done * row_len));
+                let (from, to) = (from.cast::<E::Bits>(), to.add(done * to_row));
                 for row in 0..rows {
-                    convert::<S, E>(s, from.add(row * stride), to.add(row * row_len), dim, padded);
+                    convert::<S, E>(s, from.add(row * self.stride), to.add(row * to_row), dim, padded);
                 }
                 done += rows;
             }
@@ -99,6 +108,49 @@ impl<E: Float> Rows<E> {
     pub unsafe fn row(&self, index: usize) -> *const E::Bits {
         // SAFETY: the caller has rows that exist.
         unsafe { self.first.add(index.min(self.count - 1) * self.stride) }
+    }
+}
+
+impl Job<'_> {
+    /// The rows of the tile's sequence in a pool.
+    #[inline(always)]
+    fn rows_of(&self, pool: Pool) -> PagedRows<'_> {
+        let shape = &self.attention.shape;
+        let sequence = self.schedule.batch.sequence[self.tile.tokens.start] as usize;
+        let (base, stride) = match pool {
+            Pool::Keys => (self.arrays.keys, shape.dim),
+            Pool::Values => (self.arrays.values, shape.v_stride),
+        };
+        let head = self.tile.kv_head * shape.page_size * stride;
+        PagedRows {
+            // Within the first page of the pool.
+            start: base.wrapping_add(head * shape.kv.size()),
+            pages: &self.schedule.batch.page_table[sequence * shape.pages_per_sequence..],
+            page_size: shape.page_size,
+            page: shape.kv_heads * shape.page_size * stride,
+            stride,
+            element: shape.kv,
+        }
+    }
+
+    /// The rows of a pool from `position` on, at most `count`, that lie one after the other on a page.
+    #[inline(always)]
+    pub(super) unsafe fn rows<E: Float>(&self, pool: Pool, position: usize, count: usize) -> Rows<E> {
+        // SAFETY: the schedule checked the pages of all positions that the tile sees.
+        unsafe { self.rows_of(pool).run(position, count) }
+    }
+
+    /// Converts `count` rows of a pool from position `start` on; the padding of each row becomes zero.
+    #[inline(always)]
+    pub(super) unsafe fn load<S: Simd>(&self, s: S, pool: Pool, start: usize, count: usize) {
+        let (shape, layout) = (&self.attention.shape, &self.layout);
+        let (lengths, to) = match pool {
+            Pool::Keys => ((shape.dim, layout.k_len), (layout.keys, layout.k_row)),
+            Pool::Values => ((shape.v_dim, layout.v_len), (layout.values, layout.v_row)),
+        };
+        // SAFETY: the schedule checked the pages of all positions that the tile sees; the scratch holds `KEYS` padded
+        // rows.
+        unsafe { self.rows_of(pool).load(s, (start, count), lengths, (self.at(to.0), to.1)) };
     }
 }
 
@@ -140,15 +192,11 @@ impl<'a> Ahead<'a> {
         if self.position >= self.end {
             return false;
         }
-        let shape = &self.job.attention.shape;
-        let stride = match self.pool {
-            Pool::Keys => shape.dim,
-            Pool::Values => shape.v_stride,
-        };
+        let pages = self.job.rows_of(self.pool);
         // SAFETY: the position is one of the tile's.
-        let (row, left) = unsafe { self.job.pool_row(self.pool, self.position) };
+        let (row, left) = unsafe { pages.row(self.position) };
         let rows = left.min(self.end - self.position);
-        (self.line, self.left) = (row, (rows * stride * shape.kv.size()).div_ceil(LINE));
+        (self.line, self.left) = (row, (rows * pages.stride * pages.element.size()).div_ceil(LINE));
         self.position += rows;
         true
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::IndexError;
 use super::super::error::checked;
-use super::{Attention, Tile};
+use super::{Attention, Shape, Tile};
 
 /// Which tokens a batch has and where their keys and values lie.
 #[derive(Debug, Clone, Copy)]
@@ -32,27 +32,41 @@ pub struct Schedule<'a> {
 
 /// Consecutive tokens of one sequence (or padding, which sees no keys), few enough for one tile.
 #[derive(Debug, Clone)]
-struct Run {
-    tokens: Range<usize>,
-    keys: Range<usize>,
-    positions: (usize, usize),
+pub(in crate::kernel) struct Run {
+    pub tokens: Range<usize>,
+    /// The positions that some of them see.
+    pub keys: Range<usize>,
+    /// The lowest and the highest position of the tokens.
+    pub positions: (usize, usize),
+}
+
+/// Checks a batch and cuts it into runs of at most `most` tokens.
+///
+/// # Errors
+/// The first sequence, position or page that lies outside of the page table or the pool.
+///
+/// # Panics
+/// If the arrays do not have the shape's sizes: a bug in the planner.
+pub(in crate::kernel) fn runs(shape: &Shape, batch: &Batch<'_>, most: usize) -> Result<Vec<Run>, IndexError> {
+    assert_eq!(batch.page_table.len(), shape.sequences * shape.pages_per_sequence, "page table");
+    assert_eq!(batch.sequence.len(), shape.tokens, "sequences");
+    assert_eq!(batch.position.len(), shape.tokens, "positions");
+    let mut runs = Vec::new();
+    let mut start = 0;
+    while start < shape.tokens {
+        let sequence = batch.sequence[start];
+        let same = batch.sequence[start..].iter().take(most);
+        let len = same.take_while(|&&s| s == sequence || (s < 0 && sequence < 0)).count();
+        runs.push(Run::new(shape, batch, start..start + len)?);
+        start += len;
+    }
+    Ok(runs)
 }
 
 impl<'a> Schedule<'a> {
     pub(super) fn new(attention: &Attention, batch: Batch<'a>) -> Result<Self, IndexError> {
         let shape = &attention.shape;
-        assert_eq!(batch.page_table.len(), shape.sequences * shape.pages_per_sequence, "page table");
-        assert_eq!(batch.sequence.len(), shape.tokens, "sequences");
-        assert_eq!(batch.position.len(), shape.tokens, "positions");
-        let mut runs = Vec::new();
-        let mut start = 0;
-        while start < shape.tokens {
-            let sequence = batch.sequence[start];
-            let same = batch.sequence[start..].iter().take(attention.tile_tokens);
-            let len = same.take_while(|&&s| s == sequence || (s < 0 && sequence < 0)).count();
-            runs.push(Run::new(attention, &batch, start..start + len)?);
-            start += len;
-        }
+        let runs = runs(shape, &batch, attention.tile_tokens)?;
         let mut parts = Vec::new();
         let mut of_token = Vec::with_capacity(shape.tokens);
         let mut split = false;
@@ -119,8 +133,7 @@ impl<'a> Schedule<'a> {
 }
 
 impl Run {
-    fn new(attention: &Attention, batch: &Batch<'_>, tokens: Range<usize>) -> Result<Self, IndexError> {
-        let shape = &attention.shape;
+    fn new(shape: &Shape, batch: &Batch<'_>, tokens: Range<usize>) -> Result<Self, IndexError> {
         if batch.sequence[tokens.start] < 0 {
             return Ok(Self { tokens, keys: 0..0, positions: (0, 0) });
         }

@@ -67,7 +67,12 @@ unsafe fn turn_rows<S: Simd>(_: S, rows: *const f32, cols: usize, depth: usize, 
 
 /// Turns 4 x 4 floats; written so that the compiler makes shuffles of it.
 #[inline(always)]
-unsafe fn turn_square(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+pub(in crate::kernel) unsafe fn turn_square(
+    from: *const f32,
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let row = |row: usize| from.add(row * from_stride).cast::<[f32; 4]>().read_unaligned();
