@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use lazuli::core::Runtime;
+use lazuli::core::{DType, Runtime};
 use lazuli::engine::EngineOptions;
 use lazuli::models::CausalLm;
 use lazuli::planning::{Allocation, allocation, longest_context, memory_budget};
@@ -45,6 +45,13 @@ pub struct Candidate<'a> {
     pub fixed: u64,
 }
 
+impl Candidate<'_> {
+    /// The longest context that fits `budget`; 0 if none does.
+    fn longest(&self, kv: DType, budget: u64) -> Result<usize, Failure> {
+        Ok(longest_context(self.network, self.runtime, kv, budget, self.fixed)?)
+    }
+}
+
 /// How a model lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -79,9 +86,9 @@ pub fn context(cx: &Context, model: &Candidate, limits: &Limits) -> Result<usize
             asked
         }
         Some(ContextSize::Auto) => match budget {
-            // Beside weights that have no room, every page of the cache is one more that is read again.
-            Some(budget) => match longest_context(model.network, model.runtime, kv, budget, model.fixed)? {
-                0 => usual,
+            Some(budget) => match model.longest(kv, budget)? {
+                // Beside weights that have no room, every page of the cache is one more that is read again.
+                0 => model.longest(kv, budget + spec.weight_bytes as u64)?.clamp(1, usual),
                 longest => longest,
             },
             None => spec.context,
@@ -123,8 +130,12 @@ pub fn check(
             Ok(())
         }
         Verdict::Refused => {
-            let way_out = match longest_context(model.network, model.runtime, kv, budget, model.fixed)? {
-                0 => "take a shorter context, or a smaller model or format".to_owned(),
+            let way_out = match model.longest(kv, budget)? {
+                // Without room for the weights, what is left of the memory may do for the rest.
+                0 => match model.longest(kv, budget + needs.weights)? {
+                    0 => "take a smaller model or format".to_owned(),
+                    longest => shorter(longest),
+                },
                 longest => shorter(longest),
             };
             let all = needs.total(model.fixed);
