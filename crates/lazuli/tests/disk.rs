@@ -96,6 +96,7 @@ fn stats_count_what_comes_from_disk() {
     let (read, active) = (number(&cold, "disk_read_bytes"), spec.decode_bytes as f64);
     // The system reads up to 128 KB around what is touched, at both ends of each tensor; and the program itself.
     let slack = 24e6;
+    println!("{read} bytes read from disk, {active} needed, {} in all", spec.weight_bytes);
     assert!(active * 0.95 <= read && read <= active + slack, "{read} bytes read, {active} needed");
     assert!(active + slack < spec.weight_bytes as f64 / 2.0, "the bound says something");
     // Now all that is needed lies in memory.

@@ -3,7 +3,7 @@
 use super::gguf::{MERGES, TOKENS};
 use super::texts::Table;
 use crate::checkpoint::{Checkpoint, Kind};
-use crate::gguf::Metadata;
+use crate::gguf::{Metadata, Strings};
 
 /// Bytes that the tokenizer of `checkpoint` takes: the tables for encoding, and what they point into. Of GGUF that is
 /// counted; of `tokenizer.json` it is known by experience, for vocabularies that run on our own encoders.
@@ -26,7 +26,7 @@ pub fn tokenizer_bytes(checkpoint: &Checkpoint) -> u64 {
 
 /// Bytes for an array of texts that stay in the file: where each stands, and the table that finds them.
 fn mapped(metadata: &Metadata, key: &str) -> usize {
-    let texts = metadata.strings(key).ok().flatten().map_or(0, |texts| texts.len());
+    let texts = metadata.strings(key).ok().flatten().map_or(0, Strings::len);
     if texts == 0 { 0 } else { 4 * (texts + Table::slots(texts)) }
 }
 

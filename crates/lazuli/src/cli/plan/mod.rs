@@ -10,7 +10,7 @@ use lazuli::core::DType;
 use lazuli::planner::machine::{Kind, find};
 use lazuli::planner::{
     EngineKind, Error, KvFormat, Machine, Options, Sizes, Source, Want, Weights, parse_bandwidth,
-    parse_bytes, parse_tokens, plan, reaches,
+    parse_bytes, parse_sequences, parse_tokens, plan, reaches,
 };
 use lazuli::planning::{Calibration, Origin, Subject, allocation, fixed_bytes, host};
 
@@ -134,7 +134,7 @@ fn options(args: &Args, machine: &Machine, subject: &Subject) -> Result<Options,
     let contexts = args.context.iter().flat_map(|list| list.split(',')).map(parse_tokens);
     Ok(Options {
         contexts: contexts.collect::<Result<_, _>>()?,
-        concurrency: parse_tokens(&args.concurrency)?,
+        concurrency: parse_sequences(&args.concurrency)?,
         kv: args.kv_format.parse()?,
         // Nothing in the cache is a depth too.
         depth: if args.depth.as_deref() == Some("0") { 0 } else { tokens(&args.depth)? },
