@@ -47,7 +47,8 @@ pub trait Program: Send + Sync {
     /// Runs all steps.
     fn run(&self, bindings: &Bindings) -> Result<()>;
 
-    /// Bytes the program allocated besides the plan's arena (scratch of kernels, packed activations).
+    /// Bytes that a run needs besides the plan's arena (scratch of kernels, packed activations). Programs of a backend
+    /// that run one after another may share them.
     fn workspace_bytes(&self) -> usize;
 }
 

@@ -25,4 +25,6 @@ pub use planar::{MlxMode, Quantisation};
 pub use safetensors::{SafetensorsBody, SafetensorsWriter};
 pub use template::{ChatTemplate, Message, RenderOptions};
 pub use tensor::{Encoding, Plane, TensorInfo};
-pub use tokenizer::{Position, Specials, StreamDecoder, Tokenizer, tokenizer_files, tokenizer_settings};
+pub use tokenizer::{
+    Position, Specials, StreamDecoder, Tokenizer, tokenizer_bytes, tokenizer_files, tokenizer_settings,
+};

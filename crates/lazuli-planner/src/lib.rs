@@ -26,7 +26,7 @@ pub use machine::{Budget, Machine, machines};
 pub use memory::{Memory, Sizes, Workload};
 pub use packing::{ByPacking, Packing};
 pub use plan::{Beyond, Options, Outcome, Row, Source, plan};
-pub use quantity::{parse_bandwidth, parse_bytes, parse_tokens};
+pub use quantity::{parse_bandwidth, parse_bytes, parse_sequences, parse_tokens};
 pub use shape::{ModelShape, catalogue};
 pub use speed::{Bound, EngineKind, Estimate};
 pub use want::{Reached, Want, reaches};

@@ -36,6 +36,18 @@ pub fn parse_bytes(text: &str) -> Result<u64> {
 /// # Errors
 /// If it is no positive whole number of tokens.
 pub fn parse_tokens(text: &str) -> Result<usize> {
+    whole("number of tokens", text, "expected a whole number above zero such as 8192 or 32k")
+}
+
+/// Sequences: a whole number, written as tokens are.
+///
+/// # Errors
+/// If it is no positive whole number.
+pub fn parse_sequences(text: &str) -> Result<usize> {
+    whole("number of sequences", text, "expected a whole number above zero such as 4")
+}
+
+fn whole(what: &'static str, text: &str, expected: &str) -> Result<usize> {
     let lower = text.trim().to_ascii_lowercase();
     let (number, factor) = match lower.strip_suffix(['k', 'm']) {
         Some(number) if lower.ends_with('k') => (number, 1024.0),
@@ -43,9 +55,7 @@ pub fn parse_tokens(text: &str) -> Result<usize> {
         None => (lower.as_str(), 1.0),
     };
     let tokens = positive(number).map(|n| n * factor).filter(|n| n.fract() == 0.0 && *n < 1e12);
-    let error =
-        || Error::value("number of tokens", text, "expected a whole number above zero such as 8192 or 32k");
-    tokens.map(|n| n as usize).ok_or_else(error)
+    tokens.map(|n| n as usize).ok_or_else(|| Error::value(what, text, expected))
 }
 
 /// Bytes a second from a number in GB/s, with or without the unit.

@@ -46,7 +46,26 @@ pub(crate) struct Machine {
     pub level: Level,
     pub precision: Precision,
     pub threads: usize,
-    pool: Arc<Mutex<Pool>>,
+    crew: Arc<Mutex<Crew>>,
+}
+
+/// The workers, and the memory that a program needs while it runs. Programs run one after another, so that they share
+/// it: however many plans are cached, there is one, as large as the largest needs.
+struct Crew {
+    pool: Pool,
+    workspace: Buffer,
+}
+
+impl Crew {
+    /// Makes the workspace at least `bytes` long; what it held is lost.
+    fn reserve(&mut self, bytes: usize) -> Result<()> {
+        if self.workspace.len() < bytes {
+            // The old one goes first, so that both never count together.
+            self.workspace = Buffer::zeroed(0)?;
+            self.workspace = Buffer::zeroed(bytes)?;
+        }
+        Ok(())
+    }
 }
 
 struct Submitted {
@@ -62,7 +81,10 @@ impl Cpu {
     /// The operating system's error when a thread cannot be started.
     pub fn new(level: Level, precision: Precision, threads: usize) -> std::io::Result<Self> {
         let pool = Pool::new(threads)?;
-        let machine = Machine { level, precision, threads: pool.threads(), pool: Arc::new(Mutex::new(pool)) };
+        let threads = pool.threads();
+        let workspace = Buffer::zeroed(0).map_err(std::io::Error::other)?;
+        let crew = Arc::new(Mutex::new(Crew { pool, workspace }));
+        let machine = Machine { level, precision, threads, crew };
         Ok(Self { machine, queue: Mutex::new(None) })
     }
 
@@ -78,7 +100,7 @@ impl Cpu {
 
     /// Runs `job` on all workers, for measurements that must use the same threads as the kernels.
     pub fn on_all_workers<F: Fn(crate::pool::Worker<'_>) + Sync>(&self, job: F) {
-        self.machine.pool.lock().unwrap_or_else(PoisonError::into_inner).run(job);
+        self.machine.crew.lock().unwrap_or_else(PoisonError::into_inner).pool.run(job);
     }
 }
 
@@ -101,7 +123,6 @@ impl Backend for Cpu {
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Program>> {
         let compiled = compile::compile(&self.machine, &plan)?;
         let scratch = compiled.worker_scratch.next_multiple_of(4096);
-        let workspace = Buffer::zeroed(compiled.workspace + scratch * self.machine.threads)?;
         Ok(Arc::new(Compiled {
             machine: self.machine.clone(),
             plan,
@@ -109,7 +130,6 @@ impl Backend for Cpu {
             watch: compiled.asks_ahead.then(Watch::default),
             scratch,
             scratch_start: compiled.workspace,
-            workspace,
         }))
     }
 
@@ -142,15 +162,14 @@ fn start_driver() -> mpsc::Sender<Submitted> {
     sender
 }
 
-/// A plan with its kernels and their memory.
+/// A plan with its kernels.
 struct Compiled {
     machine: Machine,
     plan: Arc<Plan>,
     phases: Vec<Vec<Task>>,
     /// Of plans that ask for weights before they are read.
     watch: Option<Watch>,
-    /// Packed activations and the like, then each worker's scratch.
-    workspace: Buffer,
+    /// Where in the workspace, after packed activations and the like, each worker's scratch begins.
     scratch_start: usize,
     scratch: usize,
 }
@@ -158,9 +177,11 @@ struct Compiled {
 impl Program for Compiled {
     fn run(&self, bindings: &Bindings) -> Result<()> {
         let watch = self.watch.as_ref().filter(|watch| watch.is_due());
-        let memory = Memory::bind(&self.plan, bindings, &self.workspace, watch);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
-        let mut pool = self.machine.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut crew = self.machine.crew.lock().unwrap_or_else(PoisonError::into_inner);
+        crew.reserve(self.workspace_bytes())?;
+        let Crew { pool, workspace } = &mut *crew;
+        let memory = Memory::bind(&self.plan, bindings, workspace, watch);
         pool.run(|worker| {
             let scratch = self.scratch_start + worker.index * self.scratch;
             let scratch = memory.workspace(scratch, self.scratch);
@@ -178,6 +199,32 @@ impl Program for Compiled {
     }
 
     fn workspace_bytes(&self) -> usize {
-        self.workspace.len()
+        self.scratch_start + self.scratch * self.machine.threads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lazuli_core::Runtime;
+    use lazuli_quant::Format;
+
+    #[test]
+    fn programs_share_one_workspace_as_large_as_the_largest_needs() {
+        let cpu = Arc::new(Cpu::new(Level::detect(), Precision::Fast, 2).unwrap());
+        let runtime = Runtime::new(cpu.clone());
+        let held = || cpu.machine.crew.lock().unwrap().workspace.len();
+        let bytes = Format::Q8_0.plane_bytes(0, 64, 256).unwrap();
+        let planes = [(Buffer::zeroed(bytes).unwrap(), 0)];
+        let weight = Array::from_planes(&planes, [64, 256], DType::Quant(Format::Q8_0)).unwrap();
+        let mut sizes = Vec::new();
+        for rows in [2, 40, 7] {
+            let input = Array::from_vec(vec![1.0f32; rows * 256], [rows, 256]);
+            runtime.eval(&[&input.matmul(&weight.t())]).unwrap();
+            assert_eq!(held(), runtime.stats().workspace_bytes);
+            sizes.push(held());
+        }
+        assert!(0 < sizes[0] && sizes[0] < sizes[1] && sizes[1] == sizes[2], "{sizes:?}");
+        assert_eq!(runtime.stats().plan_misses, 3);
     }
 }

@@ -13,10 +13,10 @@ use super::{Encoder, Inner, Tokenizer};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Numbers, Strings};
 
-const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";
-const MERGES: &str = "tokenizer.ggml.merges";
+pub(super) const MERGES: &str = "tokenizer.ggml.merges";
 /// Settings that name a token that ends a generation.
 const END_KEYS: [&str; 3] =
     ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::bpe::{Bpe, Prefix, Symbols};
@@ -72,8 +72,7 @@ struct Model<'a> {
     ignore_merges: bool,
     #[serde(borrow)]
     vocab: Tokens<'a>,
-    #[serde(borrow)]
-    merges: Vec<Merge<'a>>,
+    merges: Merges,
 }
 
 /// Texts and ids in the file's order.
@@ -105,36 +104,68 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tokens<'a> {
     }
 }
 
-/// `"left right"`, or `["left", "right"]`.
-struct Merge<'a>(Cow<'a, str>);
+/// Merges one after another, as `left right` each. They are half a million and more: a string for each would leave
+/// the heap in pieces.
+struct Merges {
+    texts: Texts,
+    /// Whether each has exactly one space, between its parts.
+    plain: bool,
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
+impl<'de> Deserialize<'de> for Merges {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MergeVisitor;
-        impl<'de> Visitor<'de> for MergeVisitor {
-            type Value = Merge<'de>;
+        struct ListVisitor;
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = Merges;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("two tokens")
+                f.write_str("a list of merges")
             }
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Merge(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Merge(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-                let (left, right) = (parts.next_element::<Text>()?, parts.next_element::<Text>()?);
-                let (Some(Text(left)), Some(Text(right))) = (left, right) else {
-                    return Err(A::Error::custom("a merge has two parts"));
-                };
-                Ok(Merge(Cow::Owned(format!("{left} {right}"))))
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Merges, A::Error> {
+                let (mut texts, mut text, mut plain) = (Texts::owned([""; 0]), String::new(), true);
+                while list.next_element_seed(MergeSeed(&mut text))?.is_some() {
+                    plain &= text.bytes().filter(|&byte| byte == b' ').count() == 1;
+                    texts.push(text.as_bytes());
+                    text.clear();
+                }
+                Ok(Merges { texts, plain })
             }
         }
-        deserializer.deserialize_any(MergeVisitor)
+        deserializer.deserialize_seq(ListVisitor)
+    }
+}
+
+/// Appends one merge, `"left right"` or `["left", "right"]`.
+struct MergeSeed<'a>(&'a mut String);
+
+impl<'de> DeserializeSeed<'de> for MergeSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MergeSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("two tokens")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.push_str(text);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<(), A::Error> {
+        let (left, right) = (parts.next_element::<Text>()?, parts.next_element::<Text>()?);
+        let (Some(Text(left)), Some(Text(right))) = (left, right) else {
+            return Err(A::Error::custom("a merge has two parts"));
+        };
+        self.0.extend([&left, " ", &right]);
+        Ok(())
     }
 }
 
@@ -147,7 +178,7 @@ pub(super) fn native(bytes: &[u8], settings: &Settings) -> Option<Tokenizer> {
         && [&model.continuing_subword_prefix, &model.end_of_word_suffix]
             .iter()
             .all(|affix| affix.as_deref().is_none_or(str::is_empty))
-        && model.merges.iter().all(|Merge(text)| text.bytes().filter(|&b| b == b' ').count() == 1)
+        && model.merges.plain
         && !file.added_tokens.iter().any(|token| token.single_word || token.lstrip || token.rstrip);
     if !plain {
         return None;
@@ -160,8 +191,7 @@ pub(super) fn native(bytes: &[u8], settings: &Settings) -> Option<Tokenizer> {
     if alphabet == Alphabet::SentencePiece && !(0..=255).all(|byte| vocab.byte_token(byte).is_some()) {
         return None;
     }
-    let merges = Texts::owned(model.merges.iter().map(|Merge(text)| text.as_bytes()));
-    let bpe = Bpe::new(merges, symbols, model.ignore_merges);
+    let bpe = Bpe::new(file.model.merges.texts, symbols, file.model.ignore_merges);
     if bpe.space_prefix() != space_prefix {
         return None;
     }

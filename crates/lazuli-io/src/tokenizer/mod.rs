@@ -13,6 +13,7 @@ mod json;
 mod library;
 mod merge;
 mod pre;
+mod size;
 mod special;
 mod spm;
 mod stream;
@@ -25,6 +26,7 @@ mod vocab;
 use std::sync::Arc;
 
 pub use convert::{tokenizer_files, tokenizer_settings};
+pub use size::tokenizer_bytes;
 pub use stream::{Position, StreamDecoder};
 
 use bpe::Bpe;

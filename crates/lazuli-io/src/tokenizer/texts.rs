@@ -18,12 +18,17 @@ pub(super) enum Texts {
 
 impl Texts {
     pub(super) fn owned<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Self {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        for text in texts {
-            bytes.extend_from_slice(text.as_ref());
+        let mut all = Self::Owned { bytes: Vec::new(), ends: Vec::new() };
+        texts.into_iter().for_each(|text| all.push(text.as_ref()));
+        all
+    }
+
+    /// Appends a text to owned ones; those of a file are as many as they are.
+    pub(super) fn push(&mut self, text: &[u8]) {
+        if let Self::Owned { bytes, ends } = self {
+            bytes.extend_from_slice(text);
             ends.push(bytes.len());
         }
-        Self::Owned { bytes, ends }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -56,8 +61,13 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// How many slots a table of so many texts has, each four bytes.
+    pub(super) fn slots(texts: usize) -> usize {
+        (texts * 2).next_power_of_two().max(2)
+    }
+
     pub(super) fn build(texts: &Texts) -> Self {
-        let slots = vec![0u32; (texts.len() * 2).next_power_of_two().max(2)];
+        let slots = vec![0u32; Self::slots(texts.len())];
         let mut table = Self { slots, seed: RandomState::new().hash_one(0u8) };
         let mask = table.slots.len() - 1;
         // Backwards, so that of equal texts the last is met first, as in a dictionary filled in order.

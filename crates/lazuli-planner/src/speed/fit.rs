@@ -206,7 +206,6 @@ impl Normal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Table;
     use super::super::published;
     use super::*;
 
@@ -241,18 +240,33 @@ mod tests {
         assert_eq!(errors.len(), published().len());
         let mut failed = Vec::new();
         for (row, error) in errors {
-            // The further sources were taken in other years and by other means: a little more is allowed there.
-            let allowed = match (row.has_experts(), row.table) {
-                (true, _) => 0.30,
-                (false, Table::First) => 0.15,
-                (false, Table::More) => 0.18,
-            };
-            if error.abs() > allowed {
-                let Published { engine, chip, model, format, context, .. } = row;
-                failed.push(format!("{engine} {chip} {model} {format} {context}: {:.1} %", 100.0 * error));
+            let allowed = if row.has_experts() { 0.30 } else { 0.15 };
+            let Published { engine, chip, model, format, context, .. } = row;
+            let name = format!("{engine}, {chip}, {model}, {format}, {context}");
+            match (error.abs() > allowed, name == CONTRADICTED) {
+                (true, false) => failed.push(format!("{name}: {:.1} %", 100.0 * error)),
+                // What it contradicts must not become an excuse for more.
+                (_, true) => assert!((0.15..0.17).contains(&error), "{name}: {error}"),
+                (false, false) => {}
             }
         }
         assert!(failed.is_empty(), "{failed:#?}");
+    }
+
+    /// A row that its own source contradicts: there, 4096 tokens take 7.9 ms a token more than 512 do with weights in
+    /// half precision, and 4.1 ms with packed ones, though keys and values are the same.
+    const CONTRADICTED: &str = "llama.cpp, M1 Max, Llama-3-8B, F16, 4096";
+
+    #[test]
+    fn what_is_excepted_is_contradicted_by_its_own_source() {
+        let milliseconds = |format: &str, context: usize| {
+            let same =
+                |row: &&Published| row.chip == "M1 Max" && row.model == "Llama-3-8B" && row.format == format;
+            let row = published().iter().filter(same).find(|row| !row.prefill && row.context == context);
+            1e3 / row.unwrap().speed
+        };
+        let [half, packed] = ["F16", "Q4_K_M"].map(|f| milliseconds(f, 4096) - milliseconds(f, 512));
+        assert!(half > 1.9 * packed, "{half:.1} and {packed:.1} ms");
     }
 
     #[test]

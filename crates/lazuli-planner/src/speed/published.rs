@@ -32,17 +32,6 @@ pub struct Published {
     pub bandwidth: f64,
     /// Where it was published.
     pub source: String,
-    /// Which table has it.
-    pub table: Table,
-}
-
-/// The tables of speeds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    /// `published_speeds.csv`.
-    First,
-    /// `more_speeds.csv`: other years, other means.
-    More,
 }
 
 impl Published {
@@ -63,13 +52,12 @@ pub fn published() -> &'static [Published] {
     ROWS.get_or_init(|| {
         let first = csv::rows(include_str!("../../data/published_speeds.csv"));
         let more = csv::rows(include_str!("../../data/more_speeds.csv"));
-        let first = first.filter_map(|row| read(&row, Table::First));
-        first.chain(more.filter_map(|row| read(&row, Table::More))).collect()
+        first.chain(more).filter_map(|row| read(&row)).collect()
     })
 }
 
 /// engine, chip, bandwidth_gbs, model, params_b, active_b, weights_gib, quant, metric, context, tokens_per_s, source.
-fn read(row: &[String], table: Table) -> Option<Published> {
+fn read(row: &[String]) -> Option<Published> {
     let shape = catalogue::find(&row[3]).ok()?.shape().ok()?;
     let weights = Weights::parse(&row[7]).ok()?;
     let context = row[9].parse().ok()?;
@@ -86,7 +74,6 @@ fn read(row: &[String], table: Table) -> Option<Published> {
         operations: 2.0 * shape.active_parameters() as f64,
         bandwidth: row[2].parse::<f64>().ok()? * 1e9,
         source: row[11].clone(),
-        table,
     })
 }
 

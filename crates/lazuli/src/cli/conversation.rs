@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use lazuli::engine::reasoning::Part;
 use lazuli::engine::{Engine, EngineOptions, Event, FinishReason, Request, RequestStats, Stream};
 use lazuli::io::{ChatTemplate, Message, Position, StreamDecoder, Tokenizer};
+use lazuli::planning::fixed_bytes;
 use lazuli::{ChatPrompt, Model};
 use serde_json::{Value, json};
 
 use super::generation::{Generation, Limits, Think};
 use super::options::Precision;
-use super::room;
+use super::room::{self, Candidate};
 use super::ui;
 use super::usage::{self, MemoryUse};
 use super::{Context, Failure};
@@ -57,7 +58,9 @@ impl Talker {
         })?;
         let workers = limits.threads.workers(Precision::Fast)?;
         let runtime = workers.runtime();
-        let context = room::context(cx, &*network, &runtime, limits)?;
+        let fixed = fixed_bytes(&model);
+        let candidate = Candidate { network: &*network, runtime: &runtime, fixed };
+        let context = room::context(cx, &candidate, limits)?;
         let options = EngineOptions { context, max_sequences: 1, ..EngineOptions::default() };
         let engine = Engine::start(network, runtime, options)?;
         Ok(Self { engine, tokenizer, template, label: found.label, threads: workers.count() })

@@ -72,7 +72,8 @@ pub struct Limits {
     /// model was made for]
     #[arg(long, short = 'c', value_name = "N")]
     pub context: Option<ContextSize>,
-    /// Start even if the model does not fit into this machine's memory or was not made for that much context
+    /// Start even if keys, values and intermediate results do not fit into this machine's memory, or the model was not
+    /// made for that much context
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use lazuli_core::{DType, Runtime};
+use lazuli_io::tokenizer_bytes;
 use lazuli_models::CausalLm;
 use lazuli_nn::{Batch, KvPool, KvSpec, LONG_RUN, Logits, PAGE_SIZE};
 use lazuli_planner::Sizes;
 
-use crate::{PREFILL_CHUNK, Result};
+use crate::{Model, PREFILL_CHUNK, Result};
 
 /// Bytes that running a model allocates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,23 +25,34 @@ pub struct Allocation {
     pub results: u64,
 }
 
-/// What the process takes besides: code, threads, tokenizer, plans. Measured with models of 0.1 to 2 billion
-/// parameters, whose vocabularies have 49,000 to 262,000 tokens.
-const PROCESS: u64 = 24 << 20;
-/// Bytes of a tokenizer for each token of its vocabulary.
-const PER_TOKEN: u64 = 260;
+/// What the process takes besides its tokenizer: 11 to 13 MB of code that ran, the rest compiled expressions, plans and
+/// threads. Measured with models of 0.1 to 2 billion parameters.
+const PROCESS: u64 = 20 << 20;
+
+/// Bytes that a process takes besides weights, keys and values, and workspace: itself, and the model's tokenizer.
+pub fn fixed_bytes(model: &Model) -> u64 {
+    PROCESS + tokenizer_bytes(model.checkpoint())
+}
 
 impl Allocation {
     /// For the planner, which has weights and pool itself.
-    pub fn sizes(&self, vocabulary: usize) -> Sizes {
-        let fixed = PROCESS + PER_TOKEN * vocabulary as u64;
-        Sizes { workspace: Some(self.arena + self.scratch + self.results), fixed: Some(fixed) }
+    pub fn sizes(&self, fixed: u64) -> Sizes {
+        Sizes { workspace: Some(self.workspace()), fixed: Some(fixed) }
     }
 
-    /// All of it.
-    pub fn total(&self, vocabulary: usize) -> u64 {
-        let sizes = self.sizes(vocabulary);
-        self.weights + self.kv + sizes.workspace.unwrap_or(0) + sizes.fixed.unwrap_or(0)
+    /// Intermediate results of all kinds.
+    pub fn workspace(&self) -> u64 {
+        self.arena + self.scratch + self.results
+    }
+
+    /// All of it, with `fixed` of [`fixed_bytes`].
+    pub fn total(&self, fixed: u64) -> u64 {
+        self.weights + self.anonymous(fixed)
+    }
+
+    /// What has no file behind it: all but the weights, which the system can drop and read again.
+    pub fn anonymous(&self, fixed: u64) -> u64 {
+        self.kv + self.workspace() + fixed
     }
 }
 
@@ -79,16 +91,22 @@ pub fn allocation(model: &dyn CausalLm, runtime: &Runtime, kv: DType, context: u
 }
 
 /// The most tokens of context, at most what the model was made for, with which one sequence takes no more than `budget`
-/// bytes; 0 if none does.
+/// bytes, `fixed` of [`fixed_bytes`] among them; 0 if none does.
 ///
 /// # Errors
 /// As [`allocation`].
-pub fn longest_context(model: &dyn CausalLm, runtime: &Runtime, kv: DType, budget: u64) -> Result<usize> {
+pub fn longest_context(
+    model: &dyn CausalLm,
+    runtime: &Runtime,
+    kv: DType,
+    budget: u64,
+    fixed: u64,
+) -> Result<usize> {
     let spec = model.spec();
     let most = spec.context.max(1);
     // Everything but the pool takes the most with the longest context.
     let needs = allocation(model, runtime, kv, most)?;
-    let total = needs.total(spec.vocabulary);
+    let total = needs.total(fixed);
     if total <= budget {
         return Ok(most);
     }

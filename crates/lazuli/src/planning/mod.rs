@@ -10,6 +10,6 @@ mod host;
 mod subject;
 
 pub use calibration::{Calibration, calibrate};
-pub use exact::{Allocation, allocation, longest_context};
+pub use exact::{Allocation, allocation, fixed_bytes, longest_context};
 pub use host::{host, memory_budget};
 pub use subject::{Origin, Subject};

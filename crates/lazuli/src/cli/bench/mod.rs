@@ -5,12 +5,13 @@ mod plot;
 mod predict;
 
 use super::options::{List, Precision, Threads, list};
+use super::room::Candidate;
 use super::ui::Table;
 use super::{Context, Failure};
 use lazuli::backends::RuntimeOptions;
 use lazuli::models::Spec;
 use lazuli::planner::{ByPacking, Estimate};
-use lazuli::planning::{Calibration, calibrate};
+use lazuli::planning::{Calibration, calibrate, fixed_bytes};
 use lazuli::{Model, Session};
 use measure::{Bench, Decode, Prefill};
 use predict::Prediction;
@@ -61,7 +62,7 @@ pub struct Args {
     /// Draw generation against depth, measured and predicted, into an SVG or PNG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// Measure although the model does not fit into memory, or was not made for as many tokens
+    /// Measure although keys and values do not fit into memory, or the model was not made for as many tokens
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -102,7 +103,8 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     if !args.force {
         let shorter =
             |longest| format!("measure no more than {longest} tokens by --prefill, --decode and --depth");
-        super::room::check(&*network, &workers.runtime(), longest, shorter)?;
+        let (runtime, fixed) = (&workers.runtime(), fixed_bytes(&model));
+        super::room::check(cx, &Candidate { network: &*network, runtime, fixed }, longest, shorter)?;
     }
 
     let count = (tests.prefills.len() + tests.decodes.len()) as u64;

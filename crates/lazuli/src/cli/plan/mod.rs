@@ -10,9 +10,9 @@ use lazuli::core::DType;
 use lazuli::planner::machine::{Kind, find};
 use lazuli::planner::{
     EngineKind, Error, KvFormat, Machine, Options, Sizes, Source, Want, Weights, parse_bandwidth,
-    parse_bytes, parse_tokens, plan, reaches,
+    parse_bytes, parse_sequences, parse_tokens, plan, reaches,
 };
-use lazuli::planning::{Calibration, Origin, Subject, allocation, host};
+use lazuli::planning::{Calibration, Origin, Subject, allocation, fixed_bytes, host};
 
 /// Show the memory and the speed of a model before loading it
 #[derive(clap::Args, Debug)]
@@ -134,7 +134,7 @@ fn options(args: &Args, machine: &Machine, subject: &Subject) -> Result<Options,
     let contexts = args.context.iter().flat_map(|list| list.split(',')).map(parse_tokens);
     Ok(Options {
         contexts: contexts.collect::<Result<_, _>>()?,
-        concurrency: parse_tokens(&args.concurrency)?,
+        concurrency: parse_sequences(&args.concurrency)?,
         kv: args.kv_format.parse()?,
         // Nothing in the cache is a depth too.
         depth: if args.depth.as_deref() == Some("0") { 0 } else { tokens(&args.depth)? },
@@ -157,11 +157,12 @@ fn sizes(subject: &Subject, repacked: bool, options: &Options) -> Result<Sizes, 
         return Ok(Sizes::default());
     }
     // A model that this build does not run is planned by arithmetic alone.
-    let Ok(network) = Model::open(path)?.causal_lm() else { return Ok(Sizes::default()) };
+    let model = Model::open(path)?;
+    let Ok(network) = model.causal_lm() else { return Ok(Sizes::default()) };
     let runtime = Threads { threads: None }.workers(Precision::Fast)?.runtime();
     let context = options.contexts.iter().copied().max().unwrap_or(8192).min(subject.shape.context.max(1));
     let found = allocation(&*network, &runtime, dtype, context)?;
-    Ok(found.sizes(network.spec().vocabulary))
+    Ok(found.sizes(fixed_bytes(&model)))
 }
 
 fn want(
