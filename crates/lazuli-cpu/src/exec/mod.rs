@@ -206,7 +206,7 @@ impl Program for Compiled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lazuli_core::Runtime;
+    use lazuli_core::{DType, Runtime};
     use lazuli_quant::Format;
 
     #[test]

@@ -79,13 +79,11 @@ impl Octet {
         unsafe { self.0.add(offset) }
     }
 
-    /// The eight half-precision numbers `offset` bytes into blocks of `bytes`.
+    /// The eight half-precision numbers `AT` bytes into blocks of `BYTES`.
     #[inline(always)]
-    pub unsafe fn halves<S: Dot>(self, s: S, bytes: usize, offset: usize) -> S::Eight {
-        // SAFETY: the caller keeps `offset + 2` within a block.
-        let at = |i| unsafe { u64::from(read_u16(self.at(i * bytes + offset))) };
-        let four = |i| at(i) | at(i + 1) << 16 | at(i + 2) << 32 | at(i + 3) << 48;
-        s.eight_f16(four(0), four(4))
+    pub unsafe fn halves<S: Dot, const BYTES: usize, const AT: usize>(self, s: S) -> S::Eight {
+        // SAFETY: the caller has whole blocks.
+        unsafe { s.eight_halves::<BYTES, AT>(self.0) }
     }
 }
 

@@ -54,7 +54,7 @@ impl Blocks for Q8_0 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(o.halves(s, 34, 0), by) }
+        unsafe { s.eight_mul(o.halves::<S, 34, 0>(s), by) }
     }
 }
 
@@ -69,7 +69,7 @@ impl Blocks for Q4_0 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(o.halves(s, 18, 0), by) }
+        unsafe { s.eight_mul(o.halves::<S, 18, 0>(s), by) }
     }
 }
 
@@ -84,11 +84,11 @@ impl Blocks for Q4_1 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(o.halves(s, 20, 0), by) }
+        unsafe { s.eight_mul(o.halves::<S, 20, 0>(s), by) }
     }
     #[inline(always)]
     unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
-        unsafe { o.halves(s, 20, 2) }
+        unsafe { o.halves::<S, 20, 2>(s) }
     }
 }
 
@@ -103,7 +103,7 @@ impl Blocks for Q5_0 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(o.halves(s, 22, 0), by) }
+        unsafe { s.eight_mul(o.halves::<S, 22, 0>(s), by) }
     }
 }
 
@@ -118,11 +118,11 @@ impl Blocks for Q5_1 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(o.halves(s, 24, 0), by) }
+        unsafe { s.eight_mul(o.halves::<S, 24, 0>(s), by) }
     }
     #[inline(always)]
     unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
-        unsafe { o.halves(s, 24, 2) }
+        unsafe { o.halves::<S, 24, 2>(s) }
     }
 }
 

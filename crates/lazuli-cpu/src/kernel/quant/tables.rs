@@ -26,7 +26,7 @@ impl Blocks for Iq4Nl {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(o.halves(s, Self::BYTES, iq4_nl::D), by) }
+        unsafe { s.eight_mul(o.halves::<S, { iq4_nl::BYTES }, { iq4_nl::D }>(s), by) }
     }
 }
 

@@ -77,6 +77,17 @@ const fn lane_words(b: usize) -> [u16; 32] {
     words
 }
 
+/// The 16-bit words `at` bytes into `count` blocks of `stride` bytes, of each of two vectors.
+const fn strided_words(count: usize, stride: usize, at: usize) -> [u16; 32] {
+    let mut words = [0; 32];
+    let mut i = 0;
+    while i < 2 * count {
+        words[i] = (i / count * 32 + (i % count * stride + at) / 2) as u16;
+        i += 1;
+    }
+    words
+}
+
 /// 64 codes of `B` bits that start at `p`.
 #[inline(always)]
 unsafe fn stream<const B: usize>(p: *const u8) -> __m512i {
@@ -425,6 +436,31 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     fn eight_f16(self, low: u64, high: u64) -> __m256 {
         unsafe { _mm256_cvtph_ps(_mm_set_epi64x(high as i64, low as i64)) }
+    }
+    #[inline(always)]
+    unsafe fn eight_halves<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> __m256 {
+        const { assert!(STRIDE >= 18 && STRIDE <= 34 && AT < 4, "blocks of another size") };
+        // The loads end where the last block does, or before.
+        let load = |i: usize| unsafe {
+            let p = p.add(i * STRIDE);
+            if STRIDE > 20 && STRIDE < 32 {
+                _mm512_castsi256_si512(_mm256_loadu_si256(p.cast()))
+            } else {
+                _mm512_loadu_si512(p.cast())
+            }
+        };
+        unsafe {
+            if STRIDE <= 20 {
+                let pick = _mm512_loadu_si512((&const { strided_words(4, STRIDE, AT) }).as_ptr().cast());
+                let eight = _mm512_permutex2var_epi16(load(0), pick, load(4));
+                return _mm256_cvtph_ps(_mm512_castsi512_si128(eight));
+            }
+            let pick = _mm512_loadu_si512((&const { strided_words(2, STRIDE, AT) }).as_ptr().cast());
+            let low = _mm512_permutex2var_epi16(load(0), pick, load(2));
+            let high = _mm512_permutex2var_epi16(load(4), pick, load(6));
+            let (low, high) = (_mm512_castsi512_si128(low), _mm512_castsi512_si128(high));
+            _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high))
+        }
     }
     #[inline(always)]
     fn eight_bf16(self, low: u64, high: u64) -> __m256 {

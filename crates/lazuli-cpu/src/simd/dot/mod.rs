@@ -239,6 +239,21 @@ pub trait Dot: Simd {
     fn eight_splat_f16(self, bits: u16) -> Self::Eight;
     /// 8 half-precision values, the first in the low bits of `low`.
     fn eight_f16(self, low: u64, high: u64) -> Self::Eight;
+    /// The half-precision values `AT` bytes into 8 blocks of `STRIDE` bytes: both even, `AT` below 4, `STRIDE` from 18
+    /// to 34.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `8 * STRIDE` bytes.
+    #[inline(always)]
+    unsafe fn eight_halves<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> Self::Eight {
+        let mut words = [0; 2];
+        for i in 0..8 {
+            // SAFETY: within block `i`.
+            let word = unsafe { u16::from_le(p.add(i * STRIDE + AT).cast::<u16>().read_unaligned()) };
+            words[i / 4] |= u64::from(word) << (16 * (i % 4));
+        }
+        self.eight_f16(words[0], words[1])
+    }
     /// 8 values of bfloat16, the first in the low bits of `low`.
     fn eight_bf16(self, low: u64, high: u64) -> Self::Eight;
     /// Four values from their bits, two in each number, the first in the low bits of `low`; the other lanes are

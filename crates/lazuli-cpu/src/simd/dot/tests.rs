@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 41;
+const OPERATIONS: usize = 42;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -69,7 +69,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 let sum = s.wide_sum(s.add_wide(s.wide_zero(), acc, 0.5));
                 to.cast::<f32>().write_unaligned(sum);
             }
-            26..40 => decoding(s, op - 26, (w, bits), p, to),
+            26..41 => decoding(s, op - 26, (w, bits), p, to),
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
@@ -87,19 +87,18 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
     let table = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
     // SAFETY: as for the caller; a row of 256 codes of 3 bits is 96 bytes, and wider ones come from a copy.
     unsafe {
-        let mut long = [0u8; 256];
+        let mut long = [0u8; 272];
         for (i, byte) in long.iter_mut().enumerate() {
             *byte = p.add(i % 127).read();
         }
-        let long = long.as_ptr();
         let eight = s.eight_f16(bits & 0xbbff_bbff_bbff_bbff, 0x4500_4600_4700_c800);
         match op {
             0 => s.store_bytes(to, s.bit_codes::<2, 3>(p)),
             1 => s.store_bytes(to, s.bit_codes::<3, 0>(p)),
             2 => s.store_bytes(to, s.bit_codes::<3, 3>(p)),
             3 => s.store_bytes(to, s.bit_codes::<4, 1>(p)),
-            4 => s.store_bytes(to, s.bit_codes::<5, 3>(long)),
-            5 => s.store_bytes(to, s.bit_codes::<6, 3>(long)),
+            4 => s.store_bytes(to, s.bit_codes::<5, 3>(long.as_ptr())),
+            5 => s.store_bytes(to, s.bit_codes::<6, 3>(long.as_ptr())),
             6 => s.store_bytes(to, s.lookup(&table, s.low_nibbles(w))),
             7 => s.store_bytes(to, s.trits(w, &powers)),
             8 => s.store_bytes(to, s.negate_where(bits, s.words([bits, 1, 2, 3, 4, bits, 6, 7]))),
@@ -119,6 +118,20 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
             12 => {
                 s.store_eight(to.cast(), s.eight_repeat::<2>(s.eight_bf16(bits & !0x0080_0080_0080_0080, 0)));
                 s.store_eight(to.add(32).cast(), s.eight_repeat::<4>(s.eight_low(bits & !0x80_0000, 0)));
+            }
+            13 => {
+                // No infinities and no NaN, whose bits a comparison of bytes would not find alike.
+                for byte in long.iter_mut().skip(1).step_by(2) {
+                    *byte &= 0xbb;
+                }
+                let p = long.as_ptr();
+                s.store_eight(
+                    to.cast(),
+                    s.eight_fma(s.eight_halves::<18, 0>(p), eight, s.eight_halves::<20, 2>(p)),
+                );
+                s.store_eight(to.add(32).cast(), s.eight_halves::<22, 0>(p));
+                s.store_eight(to.add(64).cast(), s.eight_halves::<24, 2>(p));
+                s.store_eight(to.add(96).cast(), s.eight_halves::<34, 0>(p));
             }
             _ => {
                 s.store_eight(to.cast(), s.eight_half_e8m0(bits));
