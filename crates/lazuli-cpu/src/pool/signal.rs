@@ -1,8 +1,19 @@
 //! A counter that threads wait on: spinning first, then yielding, then asleep.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// A yield that takes longer gave the core to somebody else: alone on it, a thread is back at once.
+const LONG_YIELD: Duration = Duration::from_micros(20);
+/// Waits for which a thread takes its core to be shared after it noticed that: about those of one token.
+const SHARED_WAITS: u32 = 512;
+
+thread_local! {
+    /// How many of the next waits of this thread are on a shared core.
+    static SHARED: Cell<u32> = const { Cell::new(0) };
+}
 
 /// How long a waiting thread spins and yields before it sleeps.
 #[derive(Clone, Copy)]
@@ -22,8 +33,19 @@ impl Patience {
         if crowded {
             Self { spin: Duration::from_micros(1), yielding: Duration::from_micros(50) }
         } else {
-            Self { spin: Duration::from_micros(200), yielding: Duration::from_millis(1) }
+            Self { spin: Duration::from_micros(50), yielding: Duration::from_millis(1) }
         }
+    }
+
+    /// On a core that others use too, whoever spins may keep from it the very worker that it waits for, and whoever
+    /// yields may come back last; a sleeper is woken first.
+    fn here(self) -> Self {
+        let waits = SHARED.get();
+        if waits == 0 {
+            return self;
+        }
+        SHARED.set(waits - 1);
+        Self { spin: Duration::ZERO, yielding: Duration::ZERO }
     }
 }
 
@@ -64,6 +86,7 @@ impl Signal {
     pub(super) fn wait_past(&self, seen: u32, patience: Patience) -> u32 {
         /// The clock costs more than a look at the counter.
         const LOOKS_PER_CLOCK: u32 = 64;
+        let patience = patience.here();
         for _ in 0..LOOKS_PER_CLOCK {
             let value = self.value();
             if value != seen {
@@ -86,7 +109,11 @@ impl Signal {
             if value != seen {
                 return value;
             }
+            let yielded = Instant::now();
             std::thread::yield_now();
+            if yielded.elapsed() > LONG_YIELD {
+                SHARED.set(SHARED_WAITS);
+            }
         }
         self.sleep_past(seen)
     }
