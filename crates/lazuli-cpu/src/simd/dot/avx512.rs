@@ -82,7 +82,7 @@ const fn strided_words(count: usize, stride: usize, at: usize) -> [u16; 32] {
     let mut words = [0; 32];
     let mut i = 0;
     while i < 2 * count {
-        words[i] = (i / count * 32 + (i % count * stride + at) / 2) as u16;
+        words[i] = (i / count * 32 + i % count * (stride / 2) + at / 2) as u16;
         i += 1;
     }
     words
@@ -451,11 +451,11 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         };
         unsafe {
             if STRIDE <= 20 {
-                let pick = _mm512_loadu_si512((&const { strided_words(4, STRIDE, AT) }).as_ptr().cast());
+                let pick = _mm512_loadu_si512(const { strided_words(4, STRIDE, AT) }.as_ptr().cast());
                 let eight = _mm512_permutex2var_epi16(load(0), pick, load(4));
                 return _mm256_cvtph_ps(_mm512_castsi512_si128(eight));
             }
-            let pick = _mm512_loadu_si512((&const { strided_words(2, STRIDE, AT) }).as_ptr().cast());
+            let pick = _mm512_loadu_si512(const { strided_words(2, STRIDE, AT) }.as_ptr().cast());
             let low = _mm512_permutex2var_epi16(load(0), pick, load(2));
             let high = _mm512_permutex2var_epi16(load(4), pick, load(6));
             let (low, high) = (_mm512_castsi512_si128(low), _mm512_castsi512_si128(high));
