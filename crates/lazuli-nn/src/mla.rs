@@ -164,11 +164,11 @@ impl Mla {
                 nope.absorbed_attention(&rotated, &latents, op)
             }
         };
-        match (batch.long, nope.shape()[0]) {
-            (0, tokens) => form(0..tokens),
-            (long, tokens) if long == tokens => form(0..long),
-            (long, tokens) => Array::concat(&[&form(0..long), &form(long..tokens)], 0),
+        let (long, tokens) = (batch.long, nope.shape()[0]);
+        if long == 0 || long == tokens {
+            return form(0..tokens);
         }
+        Array::concat(&[&form(0..long), &form(long..tokens)], 0)
     }
 }
 

@@ -41,6 +41,17 @@ pub struct Pages<'a> {
     pub position: &'a Array,
 }
 
+/// Checks the inputs that say where `tokens` tokens and their pages are: page table, sequences and positions.
+pub(super) fn check_placement(inputs: &[&Array], tokens: usize) -> Result<(), String> {
+    let integers = inputs.iter().all(|a| a.dtype() == DType::I32);
+    if !integers || inputs[0].shape().rank() != 2 || inputs[1..].iter().any(|a| a.shape()[..] != [tokens]) {
+        return Err(
+            "page table, sequences and positions must be i32 [sequences, pages], [tokens], [tokens]".into()
+        );
+    }
+    Ok(())
+}
+
 impl PagedAttention {
     pub(super) fn infer(self, inputs: &[&Array]) -> Result<(Shape, DType), String> {
         let (q, k, v) = (inputs[0].shape(), inputs[1].shape(), inputs[2].shape());
@@ -50,14 +61,7 @@ impl PagedAttention {
         if k[..3] != v[..3] || k[3] != q[2] || k[1] == 0 || q[1] % k[1] != 0 {
             return Err("pools, heads and head sizes do not fit one another".into());
         }
-        let counts = [inputs[4], inputs[5]];
-        let integers = inputs[3..6].iter().all(|a| a.dtype() == DType::I32);
-        if !integers || inputs[3].shape().rank() != 2 || counts.iter().any(|a| a.shape()[..] != q[..1]) {
-            return Err(
-                "page table, sequences and positions must be i32 [sequences, pages], [tokens], [tokens]"
-                    .into(),
-            );
-        }
+        check_placement(&inputs[3..6], q[0])?;
         if inputs.len() != if self.sinks { 7 } else { 6 } {
             return Err("sinks must be given exactly when the attribute says so".into());
         }

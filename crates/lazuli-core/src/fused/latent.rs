@@ -4,6 +4,7 @@
 //! decomposition does, is cheapest for few tokens; a backend may instead expand the rows block by block, which many
 //! tokens pay for. Which tokens come here is the caller's choice, so that it depends on shapes alone.
 
+use super::attention::check_placement;
 use super::{Fused, PagedAttention, Pages};
 use crate::{Array, DType, Op, Scalar, Shape};
 
@@ -52,14 +53,7 @@ impl LatentAttention {
         if !weight(inputs[2]) || !weight(inputs[3]) {
             return Err("projections must be floats or packed".into());
         }
-        let integers = inputs[4..].iter().all(|a| a.dtype() == DType::I32);
-        if !integers || inputs[4].shape().rank() != 2 || inputs[5..].iter().any(|a| a.shape()[..] != [tokens])
-        {
-            return Err(
-                "page table, sequences and positions must be i32 [sequences, pages], [tokens], [tokens]"
-                    .into(),
-            );
-        }
+        check_placement(&inputs[4..7], tokens)?;
         Ok(([tokens, heads, value_dim].into(), DType::F32))
     }
 

@@ -423,14 +423,7 @@ impl Task {
         scratch: Scratch,
     ) -> Result<()> {
         let at = |i: usize| memory.at(self.inputs[i]).cast_const();
-        // SAFETY: the compiler made these operands dense i32 of the shape's sizes.
-        let integers = |i: usize, len: usize| unsafe { std::slice::from_raw_parts(at(i).cast::<i32>(), len) };
-        let shape = &k.shape;
-        let batch = Batch {
-            page_table: integers(3, shape.sequences * shape.pages_per_sequence),
-            sequence: integers(4, shape.tokens),
-            position: integers(5, shape.tokens),
-        };
+        let batch = batch(memory, &self.inputs[3..6], &k.shape);
         let schedule = k.kernel.schedule(batch).map_err(index_error("paged_attention"))?;
         let arrays = Arrays {
             q: at(0).cast(),
@@ -486,6 +479,18 @@ impl Task {
             table.row(&planes, (first_row + row) as i32, out).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+/// What page table, sequences and positions say of an attention step's tokens.
+fn batch<'m>(memory: &'m Memory<'_>, inputs: &[Loc], shape: &attention::Shape) -> Batch<'m> {
+    // SAFETY: the compiler made these operands dense i32 of the shape's sizes.
+    let integers =
+        |i: usize, len: usize| unsafe { std::slice::from_raw_parts(memory.at(inputs[i]).cast::<i32>(), len) };
+    Batch {
+        page_table: integers(0, shape.sequences * shape.pages_per_sequence),
+        sequence: integers(1, shape.tokens),
+        position: integers(2, shape.tokens),
     }
 }
 

@@ -4,9 +4,9 @@ use lazuli_core::{DType, Result};
 
 use super::super::compile::element;
 use super::experts::Geometry;
-use super::{Loc, Memory, Scratch, decode_error, index_error};
+use super::{Loc, Memory, Scratch, batch, decode_error, index_error};
 use crate::kernel::attention;
-use crate::kernel::latent::{Arrays, Batch, Latent, Schedule, Stored, Up, Ups};
+use crate::kernel::latent::{Arrays, Latent, Schedule, Stored, Up, Ups};
 use crate::kernel::matmul_float::{PackedRows, Weights};
 use crate::pool::Worker;
 
@@ -40,14 +40,7 @@ impl LatentTask {
         scratch: Scratch,
     ) -> Result<()> {
         let at = |i: usize| memory.at(inputs[i]).cast_const();
-        // SAFETY: the compiler made these operands dense i32 of the shape's sizes.
-        let integers = |i: usize, len: usize| unsafe { std::slice::from_raw_parts(at(i).cast::<i32>(), len) };
-        let shape = &self.shape;
-        let batch = Batch {
-            page_table: integers(2, shape.sequences * shape.pages_per_sequence),
-            sequence: integers(3, shape.tokens),
-            position: integers(4, shape.tokens),
-        };
+        let batch = batch(memory, &inputs[2..5], &self.shape);
         let schedule = self.kernel.schedule(batch).map_err(index_error("latent_attention"))?;
         let out = memory.at(output).cast();
         let arrays = Arrays { q: at(0).cast(), q_stride: self.q_stride, rows: at(1), out };
