@@ -6,7 +6,7 @@ use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
 /// How far the prefetch stream runs ahead of the weights in use.
-const AHEAD: usize = 8 * 1024;
+const AHEAD: usize = 12 * 1024;
 /// The same for the planes of scales and biases, of which a row has far fewer bytes.
 const SIDE_AHEAD: usize = 1024;
 /// A cache line.
@@ -53,11 +53,20 @@ impl Job {
     }
 }
 
-/// Asks for `bytes` bytes, whole lines, from `start` on: any address will do.
+/// Asks for `bytes` bytes, whole lines, that are needed soon: any address will do.
 #[inline(always)]
 pub(super) fn prefetch<S: Dot>(s: S, start: *const u8, bytes: usize) {
     for line in (0..bytes).step_by(LINE) {
         s.prefetch(start.wrapping_add(line));
+    }
+}
+
+/// Asks for the same of weights that are [`Job::ahead`]. They come as far as the second-level cache: more lines can be on
+/// their way to that than to the first, in which the activations are to stay.
+#[inline(always)]
+pub(super) fn prefetch_weights<S: Dot>(s: S, start: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(LINE) {
+        s.prefetch_l2(start.wrapping_add(line));
     }
 }
 
@@ -266,7 +275,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
             }
             if token == 0 {
                 // One linear stream: the hardware follows two neighbouring ones less well.
-                prefetch(
+                prefetch_weights(
                     s,
                     first.wrapping_add(ahead).wrapping_add(index * R * F::OCTET_BYTES),
                     R * F::OCTET_BYTES,

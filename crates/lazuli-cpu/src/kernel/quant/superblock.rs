@@ -6,7 +6,7 @@
 
 use super::acts::Row;
 use super::blocks::{GROUP, OCTET, Octet};
-use super::decode::{Job, prefetch};
+use super::decode::{Job, prefetch_weights};
 use crate::simd::{Dot, Isa};
 
 /// A block of 256 weights `d * scale * code - dmin * min` with integer scales, mins and codes.
@@ -137,7 +137,8 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
         for at in (0..job.shape.k).step_by(OCTET) {
             if token == 0 {
                 // One linear stream: the hardware follows two neighbouring ones less well.
-                prefetch(s, first.wrapping_add(ahead).wrapping_add(at / OCTET * R * F::BYTES), R * F::BYTES);
+                let stream = first.wrapping_add(ahead).wrapping_add(at / OCTET * R * F::BYTES);
+                prefetch_weights(s, stream, R * F::BYTES);
             }
             block::<S, F, R, M>(s, row, &acts, at, &mut sums);
             for row in &mut row {
