@@ -43,6 +43,9 @@ pub(super) struct Row {
     pub multiples: *const i16,
     /// The codes again, groups of 32 in the order 0, 2, 1, 3 within each 128: that of nibbles in 64 bytes of Q4_K.
     pub paired: *const u8,
+    /// The codes again, of each 128 the first halves of the four groups and then the second: the order of nibbles in
+    /// four blocks of Q4_0.
+    pub halved: *const u8,
     /// The values themselves, for weights that are multiplied as floats.
     pub values: *const f32,
 }
@@ -112,7 +115,7 @@ impl Activations {
     }
 
     fn row_bytes(self) -> usize {
-        self.padded() * (1 + 1 + 4) + self.padded() / GROUP * (4 + 4 + 2) + self.padded() / OCTET * 4
+        self.padded() * (1 + 1 + 1 + 4) + self.padded() / GROUP * (4 + 4 + 2) + self.padded() / OCTET * 4
     }
 
     fn row_units(self) -> usize {
@@ -130,12 +133,13 @@ impl Activations {
         unsafe {
             let codes = base.add(m * self.row_bytes());
             let paired = codes.add(self.padded());
-            let values = paired.add(self.padded()).cast::<f32>();
+            let halved = paired.add(self.padded());
+            let values = halved.add(self.padded()).cast::<f32>();
             let scales = values.add(self.padded());
             let sums = scales.add(self.padded() / GROUP);
             let units = sums.add(self.padded() / GROUP);
             let multiples = units.add(self.padded() / OCTET).cast();
-            Row { codes, scales, sums, units, multiples, paired, values }
+            Row { codes, scales, sums, units, multiples, paired, halved, values }
         }
     }
 
@@ -267,6 +271,10 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
                 row.multiples.add(slot).cast_mut().write(scales.multiples[g]);
                 let paired = (g & !3) + [0, 2, 1, 3][g % 4];
                 codes.copy_to_nonoverlapping(row.paired.add(at + paired * GROUP).cast_mut().cast(), GROUP);
+                for half in 0..2 {
+                    let to = row.halved.add(at + (g / 4 * 8 + 4 * half + g % 4) * (GROUP / 2)).cast_mut();
+                    codes.add(half * GROUP / 2).copy_to_nonoverlapping(to.cast(), GROUP / 2);
+                }
             }
             row.units.add(at / OCTET).cast_mut().write(unit);
         }

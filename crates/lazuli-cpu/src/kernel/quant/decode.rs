@@ -37,6 +37,12 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Whether `bytes` bytes from the start of row `n` on belong to the weights.
+    #[inline(always)]
+    pub fn holds(&self, n: usize, bytes: usize) -> bool {
+        n < self.all && bytes <= (self.all - n) * self.row_bytes
+    }
+
     /// How far ahead of weight row `n` lies what is asked for while `count` rows from it on are multiplied: a fixed
     /// number of rows or, near the end, the same way into what is read next. Zero if nothing is known of that.
     pub fn ahead(&self, n: usize, count: usize) -> usize {
@@ -215,10 +221,7 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
 /// after them belongs to the rows that follow.
 #[inline(always)]
 fn reads_on<F: Blocks>(job: &Job, n: usize, index: usize) -> bool {
-    F::PLANES == 1
-        && job.shape.k % 64 == 0
-        && n < job.all
-        && (index + 1) * F::OCTET_BYTES <= (job.all - n) * job.row_bytes
+    F::PLANES == 1 && job.shape.k % 64 == 0 && job.holds(n, (index + 1) * F::OCTET_BYTES)
 }
 
 /// Room beside `R` rows for what they do not hold as kernels want it.
@@ -289,10 +292,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
         }
         for (r, sums) in sums.iter().enumerate().take(exist) {
             for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
-                let mut y = s.wide_sum(wide);
-                if F::MINS && !F::FINE {
-                    y += s.eight_sum(eight);
-                }
+                let y = if F::MINS && !F::FINE { s.sum_of(wide, eight) } else { s.wide_sum(wide) };
                 job.out.add((token + m) * job.stride + n + r).write(y);
             }
         }

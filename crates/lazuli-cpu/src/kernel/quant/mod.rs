@@ -14,6 +14,7 @@ mod gemm;
 mod grids;
 mod k_quants;
 mod low_bits;
+mod nibbles;
 mod panel;
 mod planar;
 mod steps;
@@ -385,10 +386,10 @@ macro_rules! formats {
 formats! {
     any rows {
         Format::Q8_0 => Q8_0, decode decode_q8_0 pack_q8_0;
-        Format::Q4_0 => Q4_0, decode decode_q4_0 pack_q4_0;
-        Format::Q4_1 => Q4_1, decode decode_q4_1 pack_q4_1;
-        Format::Q5_0 => Q5_0, decode decode_q5_0 pack_q5_0;
-        Format::Q5_1 => Q5_1, decode decode_q5_1 pack_q5_1;
+        Format::Q4_0 => Q4_0, nibbles decode_q4_0 pack_q4_0;
+        Format::Q4_1 => Q4_1, nibbles decode_q4_1 pack_q4_1;
+        Format::Q5_0 => Q5_0, nibbles decode_q5_0 pack_q5_0;
+        Format::Q5_1 => Q5_1, nibbles decode_q5_1 pack_q5_1;
         Format::Q4K => Q4K, superblock decode_q4_k pack_q4_k;
         Format::Q5K => Q5K, superblock decode_q5_k pack_q5_k;
         Format::Q6K => Q6K, superblock decode_q6_k pack_q6_k;

@@ -147,8 +147,8 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
         }
         for (r, sums) in sums.iter().enumerate().take(exist) {
             for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
-                let mins = if F::MINS { s.eight_sum(eight) } else { 0.0 };
-                job.out.add((token + m) * job.stride + n + r).write(s.wide_sum(wide) + mins);
+                let y = if F::MINS { s.sum_of(wide, eight) } else { s.wide_sum(wide) };
+                job.out.add((token + m) * job.stride + n + r).write(y);
             }
         }
     }

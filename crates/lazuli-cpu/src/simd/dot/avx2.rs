@@ -171,6 +171,14 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { [nibbles_of(_mm_loadu_si128(p.cast())), nibbles_of(_mm_loadu_si128(q.cast()))] }
     }
     #[inline(always)]
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> Self::Bytes {
+        let two = |i: usize| unsafe {
+            let load = |i: usize| _mm_loadu_si128(p.add(i * STRIDE + AT).cast());
+            _mm256_set_m128i(load(i + 1), load(i))
+        };
+        [two(0), two(2)]
+    }
+    #[inline(always)]
     fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes {
         unsafe { [and(x[0], 15), and(x[1], 15)] }
     }
@@ -305,6 +313,14 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     fn wide_sum(self, x: Self::Wide) -> f32 {
         unsafe { self.eight_sum(_mm256_add_ps(x[0], x[1])) }
+    }
+    #[inline(always)]
+    fn sum_of(self, x: Self::Wide, y: __m256) -> f32 {
+        unsafe { self.eight_sum(_mm256_add_ps(_mm256_add_ps(x[0], x[1]), y)) }
+    }
+    #[inline(always)]
+    fn wide_low(self, x: __m256) -> Self::Wide {
+        [x, x]
     }
     #[inline(always)]
     unsafe fn wide_scales(self, p: *const u8, by: __m256) -> Self::Wide {

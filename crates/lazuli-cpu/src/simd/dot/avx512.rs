@@ -152,6 +152,38 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> __m512i {
+        const { assert!(STRIDE == AT + 16 && STRIDE <= 24 && STRIDE % 2 == 0, "blocks of another size") };
+        unsafe {
+            // The last block's bytes are in place when the load ends with them; the others are brought there.
+            let last = _mm512_loadu_si512(p.add(4 * STRIDE - 64).cast());
+            let pick = _mm512_loadu_si512(const { lane_words(STRIDE / 2) }.as_ptr().cast());
+            let first = _mm512_loadu_si512(p.add(AT).cast());
+            _mm512_mask_permutexvar_epi16(last, 0x00ff_ffff, pick, first)
+        }
+    }
+    #[inline(always)]
+    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize>(
+        self,
+        p: *const u8,
+        value: u8,
+    ) -> [__m512i; 2] {
+        unsafe {
+            let number = |i: usize| p.add(i * STRIDE + AT).cast::<i32>().read_unaligned();
+            let x = _mm512_set1_epi32(number(0));
+            let x = _mm512_mask_set1_epi32(x, 0x00f0, number(1));
+            let x = _mm512_mask_set1_epi32(x, 0x0f00, number(2));
+            let x = _mm512_mask_set1_epi32(x, 0xf000, number(3));
+            let eight = _mm512_set1_epi64(0x8040_2010_0804_0201_u64 as i64);
+            let spread = |byte: i64| {
+                let pair = _mm_set_epi64x((byte + 1) * 0x0101_0101_0101_0101, byte * 0x0101_0101_0101_0101);
+                let bytes = _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(pair));
+                _mm512_maskz_set1_epi8(_mm512_test_epi8_mask(bytes, eight), value as i8)
+            };
+            [spread(0), spread(2)]
+        }
+    }
+    #[inline(always)]
     fn low_nibbles(self, x: __m512i) -> __m512i {
         unsafe { _mm512_and_si512(x, _mm512_set1_epi8(15)) }
     }
@@ -318,6 +350,17 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     fn wide_sum(self, x: __m512) -> f32 {
         unsafe { self.eight_sum(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x))) }
+    }
+    #[inline(always)]
+    fn sum_of(self, x: __m512, y: __m256) -> f32 {
+        unsafe {
+            let x = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+            self.eight_sum(_mm256_add_ps(x, y))
+        }
+    }
+    #[inline(always)]
+    fn wide_low(self, x: __m256) -> __m512 {
+        unsafe { _mm512_castps256_ps512(x) }
     }
     #[inline(always)]
     unsafe fn wide_scales(self, p: *const u8, by: __m256) -> __m512 {

@@ -76,6 +76,32 @@ pub trait Dot: Simd {
     /// # Safety
     /// Both must be valid for reading 16 bytes.
     unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> Self::Bytes;
+    /// The 16 bytes `AT` bytes into each of 4 blocks of `STRIDE` bytes, the last of which end where their block does;
+    /// `STRIDE` is even and from 16 to 24.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `4 * STRIDE` bytes.
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> Self::Bytes;
+    /// `value` for each bit that is set of the 32-bit numbers `AT` bytes into 4 blocks of `STRIDE` bytes, 0 for the others:
+    /// of the low 16 bits of each, and of the high ones.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `4 * STRIDE` bytes, and `AT` at most `STRIDE - 4`.
+    #[inline(always)]
+    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize>(
+        self,
+        p: *const u8,
+        value: u8,
+    ) -> [Self::Bytes; 2] {
+        let mut bits = [0; 2];
+        for i in 0..4 {
+            // SAFETY: within block `i`.
+            let word = unsafe { u32::from_le(p.add(i * STRIDE + AT).cast::<u32>().read_unaligned()) };
+            bits[0] |= u64::from(word & 0xffff) << (16 * i);
+            bits[1] |= u64::from(word >> 16) << (16 * i);
+        }
+        [self.spread_bits(bits[0], value), self.spread_bits(bits[1], value)]
+    }
     /// The low nibble of each byte.
     fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes;
     /// The high nibble of each byte.
@@ -153,6 +179,10 @@ pub trait Dot: Simd {
     fn fold_quads<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Wide) -> Self::Wide;
     /// The sum of the lanes.
     fn wide_sum(self, x: Self::Wide) -> f32;
+    /// The sum of the lanes of both.
+    fn sum_of(self, x: Self::Wide, y: Self::Eight) -> f32;
+    /// The 8 values in the first lanes; the others are whatever they are.
+    fn wide_low(self, x: Self::Eight) -> Self::Wide;
     /// 16 signed bytes times the 8 scales, each scale for two neighbours.
     ///
     /// # Safety

@@ -168,6 +168,10 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> Self::Bytes {
+        from_fn(|i| unsafe { vld1q_u8(p.add(i * STRIDE + AT)) })
+    }
+    #[inline(always)]
     fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes {
         unsafe { x.map(|x| vandq_u8(x, vdupq_n_u8(15))) }
     }
@@ -290,6 +294,17 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     #[inline(always)]
     fn wide_sum(self, x: Self::Wide) -> f32 {
         unsafe { self.eight_sum([vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3])]) }
+    }
+    #[inline(always)]
+    fn sum_of(self, x: Self::Wide, y: Self::Eight) -> f32 {
+        unsafe {
+            let (low, high) = (vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3]));
+            self.eight_sum([vaddq_f32(low, y[0]), vaddq_f32(high, y[1])])
+        }
+    }
+    #[inline(always)]
+    fn wide_low(self, x: Self::Eight) -> Self::Wide {
+        [x[0], x[1], x[0], x[1]]
     }
     #[inline(always)]
     unsafe fn wide_scales(self, p: *const u8, by: Self::Eight) -> Self::Wide {

@@ -55,6 +55,11 @@ impl Dot for Scalar {
         from_fn(|i| (x[i / 32][i % 16] >> (4 * (i / 16 % 2))) & 15)
     }
     #[inline(never)]
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> [u8; 64] {
+        // SAFETY: the caller vouches for four blocks.
+        from_fn(|i| unsafe { p.add(i / 16 * STRIDE + AT + i % 16).read() })
+    }
+    #[inline(never)]
     fn low_nibbles(self, x: [u8; 64]) -> [u8; 64] {
         x.map(|b| b & 15)
     }
@@ -145,6 +150,14 @@ impl Dot for Scalar {
     #[inline]
     fn wide_sum(self, x: [f32; 16]) -> f32 {
         self.eight_sum(from_fn(|i| x[i] + x[i + 8]))
+    }
+    #[inline]
+    fn sum_of(self, x: [f32; 16], y: [f32; 8]) -> f32 {
+        self.eight_sum(from_fn(|i| (x[i] + x[i + 8]) + y[i]))
+    }
+    #[inline]
+    fn wide_low(self, x: [f32; 8]) -> [f32; 16] {
+        from_fn(|i| x[i % 8])
     }
     #[inline]
     unsafe fn wide_scales(self, p: *const u8, by: [f32; 8]) -> [f32; 16] {

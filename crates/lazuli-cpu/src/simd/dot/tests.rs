@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 42;
+const OPERATIONS: usize = 45;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -69,7 +69,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 let sum = s.wide_sum(s.add_wide(s.wide_zero(), acc, 0.5));
                 to.cast::<f32>().write_unaligned(sum);
             }
-            26..41 => decoding(s, op - 26, (w, bits), p, to),
+            26..44 => decoding(s, op - 26, (w, bits), p, to),
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
@@ -133,11 +133,27 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
                 s.store_eight(to.add(64).cast(), s.eight_halves::<24, 2>(p));
                 s.store_eight(to.add(96).cast(), s.eight_halves::<34, 0>(p));
             }
+            14 => {
+                s.store_bytes(to, s.bytes_of_four::<18, 2>(p.add(3)));
+                s.store_bytes(to.add(64), s.bytes_of_four::<20, 4>(p.add(1)));
+            }
+            15 => {
+                s.store_bytes(to, s.bytes_of_four::<22, 6>(p.add(5)));
+                s.store_bytes(to.add(64), s.bytes_of_four::<24, 8>(p));
+            }
+            16 => {
+                let [low, high] = s.bits_of_four::<22, 2>(p.add(1), 0x10);
+                s.store_bytes(to, s.or_bytes(low, s.bits_of_four::<24, 4>(p.add(3), 0x20)[0]));
+                s.store_bytes(to.add(64), high);
+            }
             _ => {
                 s.store_eight(to.cast(), s.eight_half_e8m0(bits));
                 s.store_eight(to.add(32).cast(), s.eight_tops::<1>(p));
                 s.store_eight(to.add(64).cast(), s.eight_tops::<2>(p));
                 s.store_eight(to.add(96).cast(), s.eight_splat(s.wide_sum(s.wide_bytes([bits, !bits]))));
+                let some = s.dot_unsigned(s.no_sums(), s.low_nibbles(w), s.low_nibbles(w));
+                let low = s.fold_quads::<1>(s.wide_zero(), some, s.wide_low(s.eight_u8(bits)));
+                to.add(96).cast::<f32>().write_unaligned(s.sum_of(low, s.eight_u8(bits)));
             }
         }
     }

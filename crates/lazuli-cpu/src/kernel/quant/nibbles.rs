@@ -1,0 +1,206 @@
+//! Few rows of activations with blocks of 32 codes whose low nibbles are the first 16: four blocks at a time.
+//!
+//! The 16 bytes of each of four blocks fill a vector, which holds the first halves of the blocks in its low nibbles and
+//! the second in its high ones. With the activations in that order ([`Row::halved`]) both products of a block end up in
+//! the same lanes: one conversion to float and one multiplication by scales serve 128 codes, where [`super::decode`]
+//! needs one for each 64.
+
+use super::acts::Row;
+use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
+use super::decode::{Job, prefetch_weights};
+use super::formats::{Q4_0, Q4_1, Q5_0, Q5_1};
+use crate::simd::{Dot, Isa};
+
+/// Such blocks, with one plane, whose weights are `scale * code + min`.
+pub(super) trait Nibbles: Blocks {
+    /// Of blocks `4 H .. 4 H + 4` of an octet: the first 16 codes of each, and the other 16 of each.
+    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2];
+    /// The scales of the octet's eight blocks, and what is added to each of their weights.
+    unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2];
+}
+
+/// Formats by where things lie in a block: the nibbles, and the fifth bits and the min if there are any.
+macro_rules! nibbles {
+    ($($format:ty: $bytes:literal bytes, nibbles $at:literal
+        $(, fifths $fifths:literal)? $(, min $min:literal)? $(, offset $offset:literal)?;)+) => {$(
+        impl Nibbles for $format {
+            #[inline(always)]
+            unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+                // SAFETY: the caller gives eight whole blocks.
+                unsafe {
+                    let both = s.bytes_of_four::<$bytes, $at>(o.at(4 * H * $bytes));
+                    let codes = [s.low_nibbles(both), s.high_nibbles(both)];
+                    $(
+                        let fifths = s.bits_of_four::<$bytes, $fifths>(o.at(4 * H * $bytes), 0x10);
+                        let codes = [s.or_bytes(codes[0], fifths[0]), s.or_bytes(codes[1], fifths[1])];
+                    )?
+                    codes
+                }
+            }
+            #[inline(always)]
+            unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
+                // SAFETY: likewise.
+                unsafe {
+                    let scales = o.halves::<S, $bytes, 0>(s);
+                    $(return [scales, o.halves::<S, $bytes, $min>(s)];)?
+                    $(return [scales, s.eight_mul(scales, s.eight_splat(-$offset))];)?
+                }
+            }
+        }
+    )+};
+}
+
+nibbles! {
+    Q4_0: 18 bytes, nibbles 2, offset 8.0;
+    Q4_1: 20 bytes, nibbles 4, min 2;
+    Q5_0: 22 bytes, nibbles 6, fifths 2, offset 16.0;
+    Q5_1: 24 bytes, nibbles 8, fifths 4, min 2;
+}
+
+/// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
+type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
+
+/// Adds the products of the first `blocks` of eight blocks of each of `R` rows with `M` rows of activations. What
+/// stands after them may be anything.
+#[inline(always)]
+unsafe fn octet<S: Dot, F: Nibbles, const R: usize, const M: usize>(
+    s: S,
+    weights: [Octet; R],
+    acts: &[Row; M],
+    (at, blocks): (usize, usize),
+    sums: &mut [[Sum<S>; M]; R],
+) {
+    // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
+    unsafe {
+        let mut scales = [[s.wide_zero(); M]; R];
+        for r in 0..R {
+            let [mut scale, mut min] = F::factors(s, weights[r]);
+            if blocks < OCTET / GROUP {
+                scale = s.eight_first(blocks, scale);
+                min = s.eight_first(blocks, min);
+            }
+            for m in 0..M {
+                let group = at / GROUP;
+                scales[r][m] = s.wide_low(s.eight_mul(scale, s.eight(acts[m].scales.add(group))));
+                sums[r][m].1 = s.eight_fma(min, s.eight(acts[m].sums.add(group)), sums[r][m].1);
+            }
+        }
+        half::<S, F, R, M, 0>(s, weights, acts, at, &scales, sums);
+        if blocks > OCTET / GROUP / 2 {
+            half::<S, F, R, M, 1>(s, weights, acts, at, &scales, sums);
+        }
+    }
+}
+
+/// Adds the products of half an octet.
+#[inline(always)]
+unsafe fn half<S: Dot, F: Nibbles, const R: usize, const M: usize, const H: usize>(
+    s: S,
+    weights: [Octet; R],
+    acts: &[Row; M],
+    at: usize,
+    scales: &[[S::Wide; M]; R],
+    sums: &mut [[Sum<S>; M]; R],
+) {
+    // SAFETY: as for `octet`.
+    unsafe {
+        let mut a = [[s.bytes(acts[0].halved.add(at + 128 * H)); 2]; M];
+        for m in 0..M {
+            let codes = acts[m].halved.add(at + 128 * H);
+            a[m] = [s.bytes(codes), s.bytes(codes.add(64))];
+        }
+        for r in 0..R {
+            let [low, high] = F::halves::<S, H>(s, weights[r]);
+            for m in 0..M {
+                let dots = s.dot_unsigned(s.no_sums(), low, a[m][0]);
+                let dots = s.dot_unsigned(dots, high, a[m][1]);
+                sums[r][m].0 = s.fold_quads::<H>(sums[r][m].0, dots, scales[r][m]);
+            }
+        }
+    }
+}
+
+/// `R` neighbouring weight rows from row `n` on, times `M` rows of activations from row `token` on; past the last row
+/// of either it is repeated, and not written again. `ahead` is how far what is prefetched meanwhile lies ahead.
+#[inline(always)]
+unsafe fn rows<S: Dot, F: Nibbles, const R: usize, const M: usize>(
+    s: S,
+    job: &Job,
+    (n, token, ahead): (usize, usize, usize),
+    ends: &mut [Remainder; R],
+) {
+    let k = job.shape.k;
+    let exist = job.rows.end - n;
+    // SAFETY: the job's rows exist, whole rows of `k` weights.
+    unsafe {
+        let mut acts = [job.shape.row(job.acts, token); M];
+        for (m, acts) in acts.iter_mut().enumerate() {
+            *acts = job.shape.row(job.acts, (token + m).min(job.shape.m - 1));
+        }
+        let first = job.weights.add(n * job.row_bytes);
+        let mut row = [Octet::of(first); R];
+        for r in 0..R {
+            row[r] = Octet::of(first.add(r.min(exist - 1) * job.row_bytes));
+        }
+        let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
+        let mut stream = first.wrapping_add(ahead);
+        let whole = k / OCTET;
+        for index in 0..whole {
+            if token == 0 {
+                prefetch_weights(s, stream, R * F::OCTET_BYTES);
+                stream = stream.wrapping_add(R * F::OCTET_BYTES);
+            }
+            octet::<S, F, R, M>(s, row, &acts, (index * OCTET, OCTET / GROUP), &mut sums);
+            for r in 0..R {
+                row[r] = Octet::of(row[r].0.add(F::OCTET_BYTES));
+            }
+        }
+        if k % OCTET > 0 {
+            let (end, rest) = ((whole + 1) * F::OCTET_BYTES, job.row_bytes - whole * F::OCTET_BYTES);
+            if token == 0 {
+                prefetch_weights(s, stream, R * rest);
+            }
+            for r in 0..R {
+                if !job.holds(n + r, end) {
+                    row[r] = ends[r].fill::<F>(row[r], 0, rest, [0; 2]);
+                }
+            }
+            octet::<S, F, R, M>(s, row, &acts, (whole * OCTET, k % OCTET / GROUP), &mut sums);
+        }
+        for (r, sums) in sums.iter().enumerate().take(exist) {
+            for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
+                job.out.add((token + m) * job.stride + n + r).write(s.sum_of(wide, eight));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn walk<S: Dot, F: Nibbles, const R: usize, const M: usize>(s: S, job: &Job) {
+    let mut ends = [Remainder::new(); R];
+    for n in job.rows.clone().step_by(R) {
+        let ahead = job.ahead(n, R);
+        for token in (0..job.shape.m).step_by(M) {
+            // SAFETY: the caller's job, handed on row by row.
+            unsafe { rows::<S, F, R, M>(s, job, (n, token, ahead), &mut ends) }
+        }
+    }
+}
+
+/// Multiplies the job's rows, of blocks of nibbles.
+///
+/// # Safety
+/// As for [`super::decode::decode`].
+#[inline(always)]
+pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
+    // SAFETY: the caller's.
+    unsafe {
+        if const { matches!(S::ISA, Isa::Scalar) } {
+            walk::<S, F, 1, 1>(s, job);
+        } else if job.shape.m == 1 {
+            walk::<S, F, 2, 1>(s, job);
+        } else {
+            walk::<S, F, 1, 2>(s, job);
+        }
+    }
+}
