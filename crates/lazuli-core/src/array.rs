@@ -1,7 +1,7 @@
 //! [`Array`]: the handle to a node of the graph, and [`View`], where an evaluated node's bytes lie.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use lazuli_quant::Format;
 use smallvec::{SmallVec, smallvec};
@@ -16,6 +16,16 @@ use crate::{Buffer, DType, Element, Error, Layout, Op, Result, Shape, Ticket};
 /// [`crate::Runtime`] that evaluates it.
 #[derive(Clone)]
 pub struct Array(Arc<Node>);
+
+/// Knows an array by sight and does not keep it.
+pub(crate) struct WeakArray(Weak<Node>);
+
+impl WeakArray {
+    /// Whether it is this one.
+    pub fn is(&self, array: &Array) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&array.0))
+    }
+}
 
 pub(crate) struct Node {
     shape: Shape,
@@ -258,7 +268,7 @@ impl Array {
         Self(Arc::new(Node { shape, dtype, ready: OnceLock::new(), lazy }))
     }
 
-    fn ready(shape: Shape, dtype: DType, view: View, ticket: Option<Ticket>) -> Self {
+    pub(crate) fn ready(shape: Shape, dtype: DType, view: View, ticket: Option<Ticket>) -> Self {
         let ready = OnceLock::from(Ready { view, ticket });
         Self(Arc::new(Node { shape, dtype, ready, lazy: Mutex::new(None) }))
     }
@@ -299,9 +309,20 @@ impl Array {
         Arc::as_ptr(&self.0) as usize
     }
 
+    pub(crate) fn downgrade(&self) -> WeakArray {
+        WeakArray(Arc::downgrade(&self.0))
+    }
+
     /// How many handles to the node there are.
     pub(crate) fn handles(&self) -> usize {
         Arc::strong_count(&self.0)
+    }
+
+    /// Whether the node has this many handles and its memory, which may be written, no others.
+    pub(crate) fn is_alone(&self, handles: usize) -> bool {
+        let Ok(view) = self.view() else { return false };
+        self.handles() == handles
+            && view.planes.iter().all(|p| p.buffer.is_unique() && p.buffer.is_writable())
     }
 
     /// Gives the node its value and lets go of its inputs.

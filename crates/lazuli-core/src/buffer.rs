@@ -9,7 +9,7 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::{Error, Result};
 
@@ -19,6 +19,16 @@ pub const ALIGNMENT: usize = 16 * 1024;
 /// A shared handle to a range of bytes. Cloning shares; nothing is copied.
 #[derive(Clone)]
 pub struct Buffer(Arc<Region>);
+
+/// Knows a buffer by sight and does not keep it.
+pub(crate) struct WeakBuffer(Weak<Region>);
+
+impl WeakBuffer {
+    /// Whether it is this one.
+    pub fn is(&self, buffer: &Buffer) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&buffer.0))
+    }
+}
 
 struct Region {
     start: NonNull<u8>,
@@ -141,6 +151,10 @@ impl Buffer {
     /// Whether this is the only handle to this range.
     pub fn is_unique(&self) -> bool {
         Arc::strong_count(&self.0) == 1
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakBuffer {
+        WeakBuffer(Arc::downgrade(&self.0))
     }
 
     /// Whether both handles mean the same range.

@@ -214,10 +214,7 @@ impl Tracer<'_> {
     /// this evaluation: an operation may take over its memory.
     fn mark_donations(&mut self) {
         for leaf in &self.leaves {
-            let Ok(view) = leaf.array.view() else { continue };
-            let alone = leaf.array.handles() == leaf.edges + 1
-                && view.planes.iter().all(|p| p.buffer.is_unique() && p.buffer.is_writable());
-            if alone {
+            if leaf.array.is_alone(leaf.edges + 1) {
                 if let Source::Leaf { donated, .. } = &mut self.graph.nodes[leaf.node as usize].source {
                     *donated = true;
                 }
@@ -251,6 +248,15 @@ impl Graph {
             Source::Op { op: Op::View(layout), inputs } => (inputs[0], layout.clone()),
             _ => (index, self.nodes[index as usize].own_layout()),
         }
+    }
+
+    /// Whether each leaf dies with the evaluation, in their order.
+    pub fn donations(&self) -> Vec<bool> {
+        let donated = |node: &Node| match node.source {
+            Source::Leaf { donated, .. } => Some(donated),
+            Source::Op { .. } => None,
+        };
+        self.nodes.iter().filter_map(donated).collect()
     }
 
     /// The constant behind a node, if it is a number spread over a shape.

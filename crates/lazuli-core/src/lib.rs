@@ -28,6 +28,7 @@ mod op;
 mod ops;
 pub mod plan;
 mod reference;
+mod repeat;
 mod runtime;
 mod shape;
 
@@ -39,6 +40,7 @@ pub use error::{Error, Result};
 pub use fused::Fused;
 pub use op::{Binary, Op, Reduce, Rounding, Scalar, Unary};
 pub use reference::Reference;
+pub use repeat::Repeater;
 pub use runtime::{Runtime, RuntimeStats};
 pub use shape::{Layout, Shape};
 

@@ -111,27 +111,39 @@ impl Batch {
 
     /// The batch as arrays.
     pub fn arrays(&self) -> BatchArrays {
+        self.assemble(self.leaves())
+    }
+
+    /// The arrays alone, in the order that [`Batch::assemble`] takes.
+    pub(crate) fn leaves(&self) -> Vec<Array> {
         let list = |values: &[i32]| Array::from_slice(values, [values.len()]);
         let table = [self.sequences, self.pages_per_sequence];
-        let place = |lists: &Lists| Place {
-            slots: list(&lists.slots),
-            page_table: Array::from_slice(&lists.page_table, table),
-        };
+        let mut leaves =
+            vec![list(&self.tokens), list(&self.positions), list(&self.sequence), list(&self.rows)];
+        for place in &self.places {
+            leaves.extend([list(&place.slots), Array::from_slice(&place.page_table, table)]);
+        }
+        leaves
+    }
+
+    /// Such arrays, of this batch or of one with the same [`Batch::structure`] and shapes, under their names.
+    pub(crate) fn assemble(&self, leaves: Vec<Array>) -> BatchArrays {
+        let mut leaves = leaves.into_iter();
+        let mut next = || leaves.next().expect("a batch has as many arrays as it has leaves");
+        let [tokens, positions, sequence, rows] = [next(), next(), next(), next()];
         let rows = match self.rows.len() {
             0 => Rows::None,
             // Rows are distinct and in order, so as many as there are tokens are all of them.
             n if n == self.tokens.len() => Rows::All,
-            _ => Rows::These(list(&self.rows)),
+            _ => Rows::These(rows),
         };
-        BatchArrays {
-            tokens: list(&self.tokens),
-            positions: list(&self.positions),
-            sequence: list(&self.sequence),
-            places: self.places.iter().map(place).collect(),
-            context: self.context,
-            long: self.long,
-            rows,
-        }
+        let places = self.places.iter().map(|_| Place { slots: next(), page_table: next() }).collect();
+        BatchArrays { tokens, positions, sequence, places, context: self.context, long: self.long, rows }
+    }
+
+    /// What of a batch layers may build graphs by, beside the shapes of its arrays.
+    pub(crate) fn structure(&self) -> [usize; 2] {
+        [self.context, self.long]
     }
 }
 

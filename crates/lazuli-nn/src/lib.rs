@@ -17,6 +17,7 @@ mod mla;
 mod mlp;
 mod moe;
 mod norm;
+mod pass;
 mod rope;
 mod weights;
 
@@ -35,6 +36,7 @@ pub use moe::{
     SharedExperts,
 };
 pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use pass::forward_pass;
 pub use rope::{LongRope, Rope, RopeConfig, RopeScaling, RopeTables, Yarn, YarnRamp};
 pub use weights::Weights;
 

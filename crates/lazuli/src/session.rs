@@ -3,9 +3,9 @@
 //! Text generation belongs to [`crate::engine`], which schedules many sequences; this file has no sampling.
 
 use lazuli_core::plan::Plan;
-use lazuli_core::{Array, DType, Runtime};
+use lazuli_core::{Array, DType, Repeater, Runtime};
 use lazuli_models::CausalLm;
-use lazuli_nn::{Batch, KvPool, KvSpec, Logits, SequencePages};
+use lazuli_nn::{Batch, KvPool, KvSpec, Logits, SequencePages, forward_pass};
 
 use crate::{Error, Result};
 
@@ -16,6 +16,7 @@ pub const PREFILL_CHUNK: usize = 512;
 pub struct Session {
     model: Box<dyn CausalLm>,
     runtime: Runtime,
+    again: Repeater,
     pool: KvPool,
     pages: SequencePages,
 }
@@ -29,7 +30,7 @@ impl Session {
         let spec = model.spec().kv_spec(kv, 1, context, PREFILL_CHUNK);
         let pool = KvPool::new(spec, |bytes| runtime.backend().alloc(bytes))?;
         let pages = pool.sequence();
-        Ok(Self { model, runtime, pool, pages })
+        Ok(Self { model, runtime, again: Repeater::default(), pool, pages })
     }
 
     /// The model.
@@ -66,9 +67,9 @@ impl Session {
         if ids.len() > PREFILL_CHUNK {
             return self.feed_long(ids, logits);
         }
-        let rows = self.append(ids, logits)?;
-        self.runtime.eval(&self.wanted(&rows))?;
-        Ok(rows)
+        let batch = self.append(ids, logits)?;
+        let Self { model, runtime, again, pool, .. } = self;
+        Ok(forward_pass(runtime, again, &batch, pool, |batch, pool| model.forward(batch, pool))?)
     }
 
     fn feed_long(&mut self, ids: &[u32], logits: Logits) -> Result<Array> {
@@ -103,8 +104,11 @@ impl Session {
     /// If the context has no room for a token.
     pub fn decode_plan(mut self) -> Result<Plan> {
         self.rewind(0);
-        let rows = self.append(&[0], Logits::Last)?;
-        Ok(self.runtime.plan(&self.wanted(&rows)))
+        let batch = self.append(&[0], Logits::Last)?;
+        let rows = self.model.forward(&batch.arrays(), &mut self.pool);
+        let mut wanted = self.pool.pending();
+        wanted.push(&rows);
+        Ok(self.runtime.plan(&wanted))
     }
 
     /// Forgets the tokens from position `len` on and returns how many are left: `len`, or none where layers with a
@@ -125,18 +129,12 @@ impl Session {
         }
     }
 
-    fn append(&mut self, ids: &[u32], logits: Logits) -> Result<Array> {
+    /// Gives `ids` places in the sequence.
+    fn append(&mut self, ids: &[u32], logits: Logits) -> Result<Batch> {
         self.check(ids)?;
         let positions = self.pages.grow(ids.len())?;
         let mut batch = Batch::new(self.pool.spec());
         batch.push(&self.pages, positions.start, ids, logits);
-        Ok(self.model.forward(&batch.arrays(), &mut self.pool))
-    }
-
-    /// What one pass evaluates: the logits and the pool's writes.
-    fn wanted<'a>(&'a self, rows: &'a Array) -> Vec<&'a Array> {
-        let mut wanted = self.pool.pending();
-        wanted.push(rows);
-        wanted
+        Ok(batch)
     }
 }

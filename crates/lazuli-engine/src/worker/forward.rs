@@ -2,9 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use lazuli_core::{Array, Runtime, RuntimeStats};
+use lazuli_core::{Array, Repeater, Runtime, RuntimeStats};
 use lazuli_models::CausalLm;
-use lazuli_nn::{Batch, Group, KvPool, KvSpec, SequencePages};
+use lazuli_nn::{Batch, Group, KvPool, KvSpec, SequencePages, forward_pass};
 
 use crate::{Error, Result};
 
@@ -12,6 +12,7 @@ use crate::{Error, Result};
 pub struct Forward {
     model: Box<dyn CausalLm>,
     runtime: Runtime,
+    again: Repeater,
     spec: KvSpec,
     groups: Vec<Group>,
     pool: Option<KvPool>,
@@ -23,7 +24,8 @@ impl Forward {
     /// # Errors
     /// If memory cannot be had.
     pub fn new(model: Box<dyn CausalLm>, runtime: Runtime, spec: KvSpec) -> Result<Self> {
-        let mut forward = Self { model, runtime, groups: spec.groups(), spec, pool: None };
+        let mut forward =
+            Self { model, runtime, again: Repeater::default(), groups: spec.groups(), spec, pool: None };
         forward.pool()?;
         Ok(forward)
     }
@@ -78,16 +80,12 @@ impl Forward {
     /// and every sequence with it: none of them may be used again.
     pub fn run(&mut self, batch: &Batch) -> Result<Array> {
         self.pool()?;
-        let Self { model, runtime, pool, .. } = self;
+        let Self { model, runtime, again, pool, .. } = self;
         // Nothing that a panic may leave half-changed is used afterwards: the pool is dropped, the model is
         // only read, and the runtime puts its state right by itself.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let Some(pool) = pool.as_mut() else { return Err(Error::ShutDown) };
-            let logits = model.forward(&batch.arrays(), pool);
-            let mut wanted = pool.pending();
-            wanted.push(&logits);
-            runtime.eval(&wanted)?;
-            Ok(logits)
+            Ok(forward_pass(runtime, again, batch, pool, |batch, pool| model.forward(batch, pool))?)
         }));
         let result = outcome.unwrap_or_else(|payload| Err(Error::Panicked(message(&*payload))));
         if result.is_err() {

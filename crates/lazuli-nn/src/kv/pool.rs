@@ -94,6 +94,19 @@ impl KvPool {
         pool.keys.clone()
     }
 
+    /// Takes the arrays of all layers out of the pool, which no layer can use until [`KvPool::put_arrays`].
+    pub(crate) fn take_arrays(&mut self) -> Vec<Array> {
+        std::mem::take(&mut self.layers).into_iter().flat_map(|l| [l.keys, l.values]).collect()
+    }
+
+    /// Puts such arrays, in their order, into the pool.
+    pub(crate) fn put_arrays(&mut self, arrays: Vec<Array>) {
+        let mut arrays = arrays.into_iter();
+        while let (Some(keys), Some(values)) = (arrays.next(), arrays.next()) {
+            self.layers.push(LayerPool { keys, values });
+        }
+    }
+
     /// The arrays with writes that have not been evaluated: evaluate them together with a pass's logits.
     pub fn pending(&self) -> Vec<&Array> {
         self.layers.iter().flat_map(|l| [&l.keys, &l.values]).filter(|a| !a.is_evaluated()).collect()
