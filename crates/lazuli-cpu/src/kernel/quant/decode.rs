@@ -265,30 +265,38 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
             }
         }
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
-        for at in (0..k).step_by(OCTET) {
-            let index = at / OCTET;
+        // One linear stream: the hardware follows two neighbouring ones less well.
+        let mut stream = first.wrapping_add(ahead);
+        let whole = k / OCTET;
+        for index in 0..whole {
             let mut octets = row;
-            let chunks = if F::LEN < OCTET { (k - at).div_ceil(64).min(CHUNKS) } else { CHUNKS };
-            for (r, octet) in octets.iter_mut().enumerate() {
-                if F::LEN < OCTET && k - at < OCTET && !reads_on::<F>(job, n + r, index) {
-                    *octet = rooms.ends[r].fill::<F>(row[r], index, job.row_bytes, job.sides.row_bytes);
-                } else {
-                    *octet = Octet(row[r].0.add(index * F::OCTET_BYTES), row[r].1.at::<F>(index));
-                }
+            for r in 0..R {
+                octets[r] = Octet(row[r].0.add(index * F::OCTET_BYTES), row[r].1.at::<F>(index));
             }
             if token == 0 {
-                // One linear stream: the hardware follows two neighbouring ones less well.
-                prefetch_weights(
-                    s,
-                    first.wrapping_add(ahead).wrapping_add(index * R * F::OCTET_BYTES),
-                    R * F::OCTET_BYTES,
-                );
+                prefetch_weights(s, stream, R * F::OCTET_BYTES);
+                stream = stream.wrapping_add(R * F::OCTET_BYTES);
             }
             if F::EXPANDED {
                 Expanded::fill::<S, F, R>(&mut rooms.codes, s, &octets);
                 octets = Expanded::beside(&rooms.codes, octets);
             }
-            octet::<S, F, R, M>(s, octets, &acts, (at, chunks), &mut sums);
+            octet::<S, F, R, M>(s, octets, &acts, (index * OCTET, CHUNKS), &mut sums);
+        }
+        if F::LEN < OCTET && k % OCTET > 0 {
+            let mut octets = row;
+            for r in 0..R {
+                octets[r] = if reads_on::<F>(job, n + r, whole) {
+                    Octet(row[r].0.add(whole * F::OCTET_BYTES), row[r].1.at::<F>(whole))
+                } else {
+                    rooms.ends[r].fill::<F>(row[r], whole, job.row_bytes, job.sides.row_bytes)
+                };
+            }
+            if token == 0 {
+                prefetch_weights(s, stream, R * (job.row_bytes - whole * F::OCTET_BYTES));
+            }
+            let chunks = (k % OCTET).div_ceil(64);
+            octet::<S, F, R, M>(s, octets, &acts, (whole * OCTET, chunks), &mut sums);
         }
         for (r, sums) in sums.iter().enumerate().take(exist) {
             for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {

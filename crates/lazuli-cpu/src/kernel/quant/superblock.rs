@@ -134,11 +134,12 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
             *row = Octet::of(first.add(r.min(exist - 1) * job.row_bytes));
         }
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
+        // One linear stream: the hardware follows two neighbouring ones less well.
+        let mut stream = first.wrapping_add(ahead);
         for at in (0..job.shape.k).step_by(OCTET) {
             if token == 0 {
-                // One linear stream: the hardware follows two neighbouring ones less well.
-                let stream = first.wrapping_add(ahead).wrapping_add(at / OCTET * R * F::BYTES);
                 prefetch_weights(s, stream, R * F::BYTES);
+                stream = stream.wrapping_add(R * F::BYTES);
             }
             block::<S, F, R, M>(s, row, &acts, at, &mut sums);
             for row in &mut row {
