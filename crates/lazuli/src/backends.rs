@@ -96,6 +96,11 @@ impl Workers {
         self.cpu.level().to_string()
     }
 
+    /// The wrapping sum of `words`, read at the speed of memory by the calling worker.
+    pub fn sum(&self, words: &[i32]) -> i32 {
+        lazuli_cpu::kernel::stream::sum(self.cpu.level(), words)
+    }
+
     /// Calls `job(index, count)` on all workers at once and returns when all have finished.
     pub fn run(&self, job: impl Fn(usize, usize) + Sync) {
         self.cpu.on_all_workers(|worker| job(worker.index, worker.count));

@@ -59,34 +59,17 @@ pub fn share(of: usize, thread: usize, threads: usize) -> Range<usize> {
     of * thread / threads..of * (thread + 1) / threads
 }
 
-/// How far ahead of what is read the next lines are asked for, in lines.
-const AHEAD: usize = 96;
-
-/// Adds up memory, asking for it ahead of time: gigabytes per second that the machine can read.
+/// Adds up memory: gigabytes per second that the machine can read.
 pub fn stream(memory: &[[u64; 8]], threads: usize) -> f64 {
+    let level = level();
     let seconds = timed(threads, 5, |thread| {
-        let mut sums = [0u64; 8];
-        for line in &memory[share(memory.len(), thread, threads)] {
-            prefetch(std::ptr::from_ref(line).wrapping_add(AHEAD));
-            for i in 0..8 {
-                sums[i] = sums[i].wrapping_add(line[i]);
-            }
-        }
-        std::hint::black_box(sums);
+        let part = &memory[share(memory.len(), thread, threads)];
+        // SAFETY: numbers are numbers, of half the size and alignment.
+        let words = unsafe { std::slice::from_raw_parts(part.as_ptr().cast(), part.len() * 16) };
+        std::hint::black_box(lazuli_cpu::kernel::stream::sum(level, words));
     });
     memory.len() as f64 * 64.0 / seconds / 1e9
 }
-
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn prefetch(line: *const [u64; 8]) {
-    // SAFETY: any address may be prefetched.
-    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-fn prefetch(_line: *const [u64; 8]) {}
 
 /// A pointer that several threads write disjoint parts through.
 #[derive(Clone, Copy)]

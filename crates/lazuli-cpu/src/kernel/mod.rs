@@ -22,6 +22,7 @@ pub mod plain;
 pub mod quant;
 pub mod rope;
 pub mod softmax;
+pub mod stream;
 
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,59 @@
+//! Memory read in one long stream: the speed that no kernel which uses each weight once can exceed.
+
+use crate::simd::{Level, Simd, stamp};
+
+/// Vectors that are added apart, so that no addition waits for the one before.
+const SUMS: usize = 4;
+
+/// The wrapping sum of `words`, at the speed at which this core can read them.
+pub fn sum(level: Level, words: &[i32]) -> i32 {
+    add_up(level, words)
+}
+
+stamp! {
+    fn add_up(words: &[i32]) -> i32 = add_up_generic;
+}
+
+#[inline(always)]
+fn add_up_generic<S: Simd>(s: S, words: &[i32]) -> i32 {
+    let mut sums = [s.splat_i32(0); SUMS];
+    let (start, step) = (words.as_ptr(), SUMS * S::LANES);
+    let whole = words.len() / step * step;
+    let mut at = 0;
+    while at < whole {
+        for i in 0..SUMS {
+            // SAFETY: `at + step` is at most `whole`, which the slice has.
+            sums[i] = s.add_i32(sums[i], unsafe { s.load_i32(start.add(at + i * S::LANES)) });
+        }
+        at += step;
+    }
+    let mut lanes = [0; 16];
+    let mut total = 0i32;
+    for sums in sums {
+        // SAFETY: no level has more than 16 lanes.
+        unsafe { s.store_i32(lanes.as_mut_ptr(), sums) };
+        for &lane in &lanes[..S::LANES] {
+            total = total.wrapping_add(lane);
+        }
+    }
+    for &word in &words[whole..] {
+        total = total.wrapping_add(word);
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_words_are_read_at_every_level() {
+        let words: Vec<i32> = (0..1003).map(|i: i32| i.wrapping_mul(0x1234_5677)).collect();
+        for level in Level::supported() {
+            for len in [0, 1, 63, 64, 65, 1003] {
+                let expected = words[..len].iter().fold(0i32, |a, &b| a.wrapping_add(b));
+                assert_eq!(sum(level, &words[..len]), expected, "{level}, {len} words");
+            }
+        }
+    }
+}
