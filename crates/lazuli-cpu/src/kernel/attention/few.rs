@@ -1,11 +1,12 @@
 //! Tiles of few query rows: vectors along the head dimension, as a decode step wants it.
 //!
 //! Keys and values are converted in registers, straight from their pages, and while some are multiplied the lines of the
-//! next ones are asked for one by one: a decode step should read the pool as fast as the memory gives it.
+//! next ones are asked for one by one, as far as the second-level cache: a decode step should read the pool as fast as the
+//! memory gives it.
 
 use super::super::element::{BF16, Element, F16, F32, Float};
 use super::load::{Ahead, Pool, Rows};
-use super::{Job, MASKED};
+use super::{Job, KEYS, MASKED};
 use crate::simd::{Simd, array, math, stamp};
 
 stamp! {
@@ -13,8 +14,6 @@ stamp! {
     pub(super) unsafe fn attend(job: &Job<'_>) = attend_tile;
 }
 
-/// Keys that are scored before their values are summed.
-const KEYS: usize = 32;
 /// Keys that are scored together.
 const KEYS_AT_ONCE: usize = 4;
 /// From one row's scores to the next: those of the last keys that are scored together may lie past the block's end.

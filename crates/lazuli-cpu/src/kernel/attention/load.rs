@@ -181,7 +181,7 @@ impl<'a> Ahead<'a> {
             if self.left == 0 && !self.turn_page() {
                 return;
             }
-            s.prefetch(self.line);
+            s.prefetch_l2(self.line);
             self.line = self.line.wrapping_add(LINE);
             self.left -= 1;
         }

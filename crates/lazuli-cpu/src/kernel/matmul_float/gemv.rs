@@ -149,7 +149,7 @@ unsafe fn some_rows<S: Simd, W: Float, const M: usize, const R: usize, const U: 
         while i + step <= k {
             for from in w {
                 for at in (0..step).step_by(line) {
-                    s.prefetch(from.wrapping_add(i + at).cast::<u8>().wrapping_add(AHEAD));
+                    s.prefetch_l2(from.wrapping_add(i + at).cast::<u8>().wrapping_add(AHEAD));
                 }
             }
             for u in 0..U {
