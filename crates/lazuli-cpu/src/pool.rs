@@ -6,19 +6,22 @@
 mod barrier;
 mod chunks;
 mod cores;
+mod roster;
 mod signal;
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 pub use chunks::Chunks;
 pub use cores::default_threads;
 
 use barrier::{Barrier, Interrupted};
+use roster::Roster;
 use signal::{Patience, Signal};
 
 /// A fixed set of workers, of which the calling thread is number 0.
@@ -41,6 +44,7 @@ use signal::{Patience, Signal};
 /// ```
 pub struct Pool {
     shared: Arc<Shared>,
+    roster: Roster,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -65,6 +69,8 @@ struct Shared {
     /// Advanced by the last of the other workers to finish a run.
     done: Signal,
     running: AtomicU32,
+    /// The number of the run in the upper half, and in the lower how many workers it has.
+    called: AtomicU64,
     stop: AtomicBool,
     job: UnsafeCell<Option<*const Job>>,
     barrier: Barrier,
@@ -93,13 +99,14 @@ impl Pool {
             start: Signal::new(),
             done: Signal::new(),
             running: AtomicU32::new(0),
+            called: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             job: UnsafeCell::new(None),
-            barrier: Barrier::new(count),
+            barrier: Barrier::new(),
             chunks: Chunks::new(),
             panic: Mutex::new(None),
         });
-        let mut pool = Self { shared, threads: Vec::with_capacity(count - 1) };
+        let mut pool = Self { shared, roster: Roster::new(count), threads: Vec::with_capacity(count - 1) };
         for index in 1..count {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new().name(format!("lazuli-cpu-{index}"));
@@ -118,24 +125,41 @@ impl Pool {
     /// # Panics
     /// If a worker panics, the others are released from their barriers and the first panic continues here.
     pub fn run<F: Fn(Worker<'_>) + Sync>(&mut self, job: F) {
+        self.run_on(self.shared.count, job);
+    }
+
+    /// As [`Pool::run`], with fewer workers for a while where a core turns out to be used by others and the run is one of
+    /// many short waves: a worker that is away holds up all others at each barrier, and they are faster without it.
+    pub fn run_undisturbed<F: Fn(Worker<'_>) + Sync>(&mut self, job: F) {
+        let (count, began) = (self.roster.workers(), Instant::now());
+        let opened = self.shared.barrier.opened();
+        self.run_on(count, job);
+        let waves = self.shared.barrier.opened().wrapping_sub(opened) + 1;
+        self.roster.note(count, self.shared.barrier.was_disturbed(), began.elapsed() / waves);
+    }
+
+    /// Runs `job` on the first `count` workers.
+    fn run_on<F: Fn(Worker<'_>) + Sync>(&mut self, count: usize, job: F) {
         let shared = &*self.shared;
-        shared.barrier.reset();
+        shared.barrier.reset(count);
         shared.chunks.reset();
-        if shared.count > 1 {
+        if count > 1 {
             let job: &(dyn Fn(Worker<'_>) + Sync + '_) = &job;
             // SAFETY: this only forgets the closure's lifetime. `run` does not return, nor unwind, before every worker
             // has finished with the pointer (`running == 0` below).
             let job = unsafe { std::mem::transmute::<&(dyn Fn(Worker<'_>) + Sync + '_), &'static Job>(job) };
             // SAFETY: `&mut self` and `running == 0` mean that no worker reads the cell now.
             unsafe { *shared.job.get() = Some(std::ptr::from_ref(job)) };
-            shared.running.store(shared.count as u32 - 1, Ordering::Relaxed);
+            shared.running.store(count as u32 - 1, Ordering::Relaxed);
+            let run = u64::from(shared.start.value().wrapping_add(1));
+            shared.called.store(run << 32 | count as u64, Ordering::SeqCst);
         }
         let done = shared.done.value();
-        if shared.count > 1 {
+        if count > 1 {
             shared.start.advance();
         }
-        shared.guard(|| job(shared.worker(0)));
-        if shared.count > 1 {
+        shared.guard(|| job(shared.worker(0, count)));
+        if count > 1 {
             shared.done.wait_past(done, shared.work_patience);
         }
         let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -195,23 +219,32 @@ impl Worker<'_> {
 }
 
 impl Shared {
-    fn worker(&self, index: usize) -> Worker<'_> {
-        Worker { index, count: self.count, shared: self, share: Cell::new(0) }
+    fn worker(&self, index: usize, count: usize) -> Worker<'_> {
+        Worker { index, count, shared: self, share: Cell::new(0) }
     }
 
     /// The life of a spawned worker: wait for a run, do it, say so.
     fn serve(&self, index: usize) {
         let mut seen = 0;
         loop {
-            seen = self.start.wait_past(seen, self.idle_patience);
+            self.start.wait_past(seen, self.idle_patience);
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
-            // SAFETY: `start` was advanced after the cell was written, and it is not written again before this worker
-            // has counted itself out of `running`.
+            // A worker that was not called for a run may wake when the next one begins, even before the signal: what counts
+            // is the run that it finds, and it takes part in that once.
+            let called = self.called.load(Ordering::SeqCst);
+            let (run, count) = ((called >> 32) as u32, (called & u64::from(u32::MAX)) as usize);
+            let known = run == seen;
+            seen = run;
+            if known || index >= count {
+                continue;
+            }
+            // SAFETY: `start` was advanced after the cell was written, and it is not written again before this worker, who
+            // was called, has counted itself out of `running`.
             if let Some(job) = unsafe { *self.job.get() } {
                 // SAFETY: `Pool::run` keeps the closure alive until `running` is 0.
-                self.guard(|| unsafe { &*job }(self.worker(index)));
+                self.guard(|| unsafe { &*job }(self.worker(index, count)));
             }
             if self.running.fetch_sub(1, Ordering::SeqCst) == 1 {
                 self.done.advance();

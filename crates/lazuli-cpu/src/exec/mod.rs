@@ -182,7 +182,7 @@ impl Program for Compiled {
         crew.reserve(self.workspace_bytes())?;
         let Crew { pool, workspace } = &mut *crew;
         let memory = Memory::bind(&self.plan, bindings, workspace, watch);
-        pool.run(|worker| {
+        pool.run_undisturbed(|worker| {
             let scratch = self.scratch_start + worker.index * self.scratch;
             let scratch = memory.workspace(scratch, self.scratch);
             for phase in &self.phases {

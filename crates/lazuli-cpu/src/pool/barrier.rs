@@ -9,7 +9,7 @@ pub(super) struct Interrupted;
 
 /// A counting barrier: the last to arrive starts the next generation, which lets the others go.
 pub(super) struct Barrier {
-    count: u32,
+    count: AtomicU32,
     arrived: Line,
     interrupted: AtomicBool,
     generation: Signal,
@@ -19,17 +19,18 @@ pub(super) struct Barrier {
 struct Line(AtomicU32);
 
 impl Barrier {
-    pub(super) fn new(count: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            count: count as u32,
+            count: AtomicU32::new(0),
             arrived: Line(AtomicU32::new(0)),
             interrupted: AtomicBool::new(false),
             generation: Signal::new(),
         }
     }
 
-    /// Makes the barrier new. Only while no worker runs.
-    pub(super) fn reset(&self) {
+    /// Makes the barrier new, for `count` workers. Only while no worker runs.
+    pub(super) fn reset(&self, count: usize) {
+        self.count.store(count as u32, Ordering::Relaxed);
         self.arrived.0.store(0, Ordering::Relaxed);
         self.interrupted.store(false, Ordering::Relaxed);
     }
@@ -37,7 +38,7 @@ impl Barrier {
     /// Waits for the others; unwinds with [`Interrupted`] if one of them panicked.
     pub(super) fn wait(&self, patience: Patience) {
         let generation = self.generation.value();
-        if self.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == self.count {
+        if self.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == self.count.load(Ordering::Relaxed) {
             // Nobody can arrive at the next barrier before the generation has advanced.
             self.arrived.0.store(0, Ordering::Relaxed);
             self.generation.advance();
@@ -47,6 +48,16 @@ impl Barrier {
         if self.interrupted.load(Ordering::SeqCst) {
             std::panic::resume_unwind(Box::new(Interrupted));
         }
+    }
+
+    /// How often it has opened, in all.
+    pub(super) fn opened(&self) -> u32 {
+        self.generation.value()
+    }
+
+    /// Whether somebody who waited here found since the last question that others use the core.
+    pub(super) fn was_disturbed(&self) -> bool {
+        self.generation.was_disturbed()
     }
 
     /// Opens the barrier for good: everyone who waits, or comes later in this run, unwinds.

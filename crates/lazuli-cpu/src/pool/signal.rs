@@ -1,7 +1,7 @@
 //! A counter that threads wait on: spinning first, then yielding, then asleep.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,7 @@ impl Patience {
 pub(super) struct Signal {
     value: AtomicU32,
     sleepers: AtomicU32,
+    disturbed: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
 }
@@ -63,6 +64,7 @@ impl Signal {
         Self {
             value: AtomicU32::new(0),
             sleepers: AtomicU32::new(0),
+            disturbed: AtomicBool::new(false),
             lock: Mutex::new(()),
             wake: Condvar::new(),
         }
@@ -80,6 +82,11 @@ impl Signal {
             drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
             self.wake.notify_all();
         }
+    }
+
+    /// Whether a waiting thread has noticed since the last question that its core is shared.
+    pub(super) fn was_disturbed(&self) -> bool {
+        self.disturbed.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until the counter is no longer `seen`; returns its new value.
@@ -113,6 +120,7 @@ impl Signal {
             std::thread::yield_now();
             if yielded.elapsed() > LONG_YIELD {
                 SHARED.set(SHARED_WAITS);
+                self.disturbed.store(true, Ordering::Relaxed);
             }
         }
         self.sleep_past(seen)

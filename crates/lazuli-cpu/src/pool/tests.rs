@@ -37,6 +37,24 @@ fn more_workers_than_cores_finish_soon() {
 }
 
 #[test]
+fn runs_of_fewer_workers_stand_between_others() {
+    for threads in [2, 3, 4] {
+        let mut pool = Pool::new(threads).unwrap();
+        for round in 0..2000 {
+            let count = if round % 3 == 0 { threads } else { threads - 1 };
+            let seen: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+            pool.run_on(count, |worker| {
+                assert_eq!(worker.count, count);
+                seen[worker.index].fetch_add(1, SeqCst);
+                worker.barrier();
+                assert!((0..count).all(|index| seen[index].load(SeqCst) == 1));
+            });
+            assert_eq!(seen.iter().map(|seen| seen.load(SeqCst)).sum::<usize>(), count);
+        }
+    }
+}
+
+#[test]
 fn every_worker_runs_once_per_run_and_waits_may_be_long() {
     let mut pool = Pool::new(4).unwrap();
     let seen: Vec<AtomicUsize> = (0..4).map(|_| AtomicUsize::new(0)).collect();
