@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lazuli_core::fused::{PagedAttention, Pages};
-use lazuli_core::{Array, Buffer, DType, Runtime};
+use lazuli_core::{Array, Buffer, DType, Repeater, Runtime};
 use lazuli_nn::PAGE_SIZE;
 use lazuli_planner::machine::{Attention, Measured};
 use lazuli_planner::{ByPacking, Packing};
@@ -38,10 +38,10 @@ pub struct Calibration {
     pub step: f64,
 }
 
-/// Phases of a decoder's layer, each of which ends with all workers waiting for the last: norms, packed activations,
-/// projections, rotation, the halves of attention, the gated part, sums. Counted in compiled plans of Qwen2 (18),
-/// SmolLM2 (17) and Gemma 3 (20).
-const PHASES: f64 = 18.0;
+/// Waves of steps of a decoder's layer, each of which ends with all workers waiting for the last: norms, projections,
+/// rotation, attention, the gated part, sums. Counted in plans of Qwen2 (13), SmolLM2 (12) and Gemma 3 (15). What is
+/// prepared within a wave is less than the product that a measured step is.
+const WAVES: f64 = 13.0;
 
 /// How often everything is measured. Memory that is shared with neighbours swings within seconds, and what the planner
 /// wants is a usual moment and not the best.
@@ -60,7 +60,7 @@ impl Calibration {
             products: self.products,
             attention: Attention { byte: self.attention_byte, operation: self.attention_operation },
             prompt_attention: self.prompt_attention,
-            launch: self.step * PHASES,
+            launch: self.step * WAVES,
         }
     }
 
@@ -278,16 +278,21 @@ fn format(packing: Packing) -> Option<Format> {
     }
 }
 
-/// Seconds of a step that computes next to nothing and depends on the one before.
+/// Seconds of a step that computes next to nothing and depends on the one before, in passes that come again as those of
+/// decode do.
 fn steps(runtime: &Runtime) -> Result<f64> {
     const STEPS: usize = 64;
     let weight = Array::from_vec(vec![0.01f32; 64 * 64], [64, 64]);
+    let mut again = Repeater::default();
     let seconds = usual(0.04, || {
-        let mut x = Array::from_vec(vec![1.0f32; 64], [1, 64]);
-        for _ in 0..STEPS {
-            x = x.matmul(&weight);
-        }
-        runtime.eval(&[&x])
+        let inputs = vec![Array::from_vec(vec![1.0f32; 64], [1, 64])];
+        let chain = |mut inputs: Vec<Array>| {
+            for _ in 0..STEPS {
+                inputs = vec![inputs[0].matmul(&weight)];
+            }
+            inputs
+        };
+        runtime.eval_again(&mut again, &[], inputs, chain).map(drop)
     })?;
     Ok(seconds / STEPS as f64)
 }
