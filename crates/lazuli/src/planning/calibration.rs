@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(Calibration::load(&places), Some(made.clone()));
         assert_eq!(made.bandwidth(), 1.9e10);
         assert_eq!(made.measured().weights, made.weights);
-        assert!((made.measured().launch / 3.6e-5 - 1.0).abs() < 1e-9);
+        assert!((made.measured().launch / 2.6e-5 - 1.0).abs() < 1e-9);
         assert_eq!([1, 2, 3, 8].map(counts), [vec![1], vec![1, 2], vec![1, 2, 3], vec![1, 2, 4, 8]]);
     }
 }
