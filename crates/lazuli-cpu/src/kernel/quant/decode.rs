@@ -43,6 +43,30 @@ impl Job {
         n < self.all && bytes <= (self.all - n) * self.row_bytes
     }
 
+    /// `M` rows of activations from row `token` on; past the last it is repeated.
+    #[inline(always)]
+    pub unsafe fn activations<const M: usize>(&self, token: usize) -> [Row; M] {
+        // SAFETY: the job's activations have all rows of their shape.
+        unsafe {
+            let mut rows = [self.shape.row(self.acts, token); M];
+            for m in 1..M {
+                rows[m] = self.shape.row(self.acts, (token + m).min(self.shape.m - 1));
+            }
+            rows
+        }
+    }
+
+    /// The starts of `R` weight rows from row `n` on; past the job's last it is repeated.
+    #[inline(always)]
+    pub unsafe fn starts<const R: usize>(&self, n: usize) -> [*const u8; R] {
+        let mut starts = [self.weights; R];
+        for r in 0..R {
+            // SAFETY: the job's rows exist.
+            starts[r] = unsafe { self.weights.add((n + r).min(self.rows.end - 1) * self.row_bytes) };
+        }
+        starts
+    }
+
     /// How far ahead of weight row `n` lies what is asked for while `count` rows from it on are multiplied: a fixed
     /// number of rows or, near the end, the same way into what is read next. Zero if nothing is known of that.
     pub fn ahead(&self, n: usize, count: usize) -> usize {
@@ -246,16 +270,12 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     let exist = job.rows.end - n;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
-        let mut acts = [job.shape.row(job.acts, token); M];
-        for (m, acts) in acts.iter_mut().enumerate() {
-            *acts = job.shape.row(job.acts, (token + m).min(job.shape.m - 1));
-        }
-        let first = job.weights.add(n * job.row_bytes);
-        let mut row = [Octet::of(first); R];
-        for (r, row) in row.iter_mut().enumerate() {
-            let r = r.min(exist - 1);
-            let sides = if F::PLANES > 1 { job.sides.row(n + r) } else { Sides::NONE };
-            *row = Octet(first.add(r * job.row_bytes), sides);
+        let acts = job.activations::<M>(token);
+        let starts = job.starts::<R>(n);
+        let mut row = [Octet::of(starts[0]); R];
+        for r in 0..R {
+            let sides = if F::PLANES > 1 { job.sides.row(n + r.min(exist - 1)) } else { Sides::NONE };
+            row[r] = Octet(starts[r], sides);
         }
         if token == 0 {
             // Scales and biases are some way ahead in their own planes.
@@ -266,7 +286,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
         }
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
         // One linear stream: the hardware follows two neighbouring ones less well.
-        let mut stream = first.wrapping_add(ahead);
+        let mut stream = starts[0].wrapping_add(ahead);
         let whole = k / OCTET;
         for index in 0..whole {
             let mut octets = row;

@@ -124,18 +124,15 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
     let exist = job.rows.end - n;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
-        let mut acts = [job.shape.row(job.acts, token); M];
-        for (m, acts) in acts.iter_mut().enumerate() {
-            *acts = job.shape.row(job.acts, (token + m).min(job.shape.m - 1));
-        }
-        let first = job.weights.add(n * job.row_bytes);
-        let mut row = [Octet::of(first); R];
-        for (r, row) in row.iter_mut().enumerate() {
-            *row = Octet::of(first.add(r.min(exist - 1) * job.row_bytes));
+        let acts = job.activations::<M>(token);
+        let starts = job.starts::<R>(n);
+        let mut row = [Octet::of(starts[0]); R];
+        for r in 1..R {
+            row[r] = Octet::of(starts[r]);
         }
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
         // One linear stream: the hardware follows two neighbouring ones less well.
-        let mut stream = first.wrapping_add(ahead);
+        let mut stream = starts[0].wrapping_add(ahead);
         for at in (0..job.shape.k).step_by(OCTET) {
             if token == 0 {
                 prefetch_weights(s, stream, R * F::BYTES);
