@@ -5,7 +5,10 @@
 
 mod measure;
 
+use lazuli_cpu::kernel::Element;
+use lazuli_cpu::kernel::matmul_float::Weights;
 use lazuli_cpu::kernel::quant::QuantMatmul;
+use lazuli_cpu::simd::Level;
 use lazuli_quant::{Format, ScaleType};
 
 /// Inputs and outputs of the product.
@@ -78,33 +81,69 @@ fn tensors(memory: &[u8], format: Format) -> (Vec<Vec<&[u8]>>, usize) {
     (all.collect(), each)
 }
 
+/// What is measured of a format, for weights of `bytes` bytes each: seconds of a pass over `count` tensors of them with one
+/// row of activations, and of a product with [`MANY`] rows.
+struct Times {
+    count: usize,
+    bytes: usize,
+    decode: f64,
+    prefill: f64,
+}
+
+/// Times a weight format.
+fn packed(level: Level, memory: &[u8], format: Format) -> Times {
+    let (k, n) = SHAPE;
+    let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels");
+    let (tensors, bytes) = tensors(memory, format);
+    let decode = measure::products(matmul, &tensors, 1, THREADS);
+    let prefill = if matmul.takes(MANY) {
+        measure::products(matmul, &tensors[..1], MANY, THREADS)
+    } else {
+        measure::float_product(level, format, &tensors[0], [MANY, n, k], THREADS)
+    };
+    Times { count: tensors.len(), bytes, decode, prefill }
+}
+
+/// Times weights in half precision, two bytes each.
+fn halves(level: Level, memory: &[u8], element: Element) -> Times {
+    let (k, n) = SHAPE;
+    let bytes = n * k * element.size();
+    let tensors: Vec<&[u8]> = memory.chunks_exact(bytes).take(COLD.div_ceil(bytes)).collect();
+    let of = |tensor: &[u8]| Weights::Float { element, data: tensor.as_ptr(), stride: k };
+    let decode = measure::float_products(level, &tensors, of, 1, [1, n, k], THREADS);
+    let prefill = measure::float_products(level, &tensors[..1], of, 1, [MANY, n, k], THREADS);
+    Times { count: tensors.len(), bytes, decode, prefill }
+}
+
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     let level = measure::level();
     let memory = measure::weights(COLD + (32 << 20));
+    let memory = memory.as_bytes();
     let (k, n) = SHAPE;
     println!("{{\"level\":\"{level}\",\"threads\":{THREADS}}}");
     // What the memory gives changes with what else the machine does: it is measured before and after each format.
-    let stream = || measure::stream(&memory[..COLD / 64], THREADS);
+    let stream = || measure::stream(&memory[..COLD], THREADS);
     let mut before = stream().max(stream());
-    for (name, format) in formats().into_iter().filter(|(name, _)| name.contains(&filter)) {
-        let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels");
-        let (tensors, each) = tensors(measure::bytes(&memory), format);
-        let decode = measure::products(matmul, &tensors, 1, THREADS);
+    let mut report = |name: &str, measure: &dyn Fn() -> Times| {
+        if !name.contains(&filter) {
+            return;
+        }
+        let Times { count, bytes, decode, prefill } = measure();
         let after = stream();
         let memory = f64::midpoint(before, after);
         before = after;
-        let prefill = if matmul.takes(MANY) {
-            measure::products(matmul, &tensors[..1], MANY, THREADS)
-        } else {
-            measure::float_product(level, format, &tensors[0], [MANY, n, k], THREADS)
-        };
-        let gb = (tensors.len() * each) as f64 / decode / 1e9;
+        let gb = (count * bytes) as f64 / decode / 1e9;
         let gop = 2.0 * (MANY * n * k) as f64 / prefill / 1e9;
-        let bits = each as f64 * 8.0 / (n * k) as f64;
+        let bits = bytes as f64 * 8.0 / (n * k) as f64;
         println!(
             "{{\"format\":\"{name}\",\"bits\":{bits:.3},\"decode_gb_s\":{gb:.2},\"memory_gb_s\":{memory:.2},\
              \"prefill_gop_s\":{gop:.1}}}"
         );
+    };
+    report("BF16", &|| halves(level, memory, Element::BF16));
+    report("F16", &|| halves(level, memory, Element::F16));
+    for (name, format) in formats() {
+        report(&name, &|| packed(level, memory, format));
     }
 }

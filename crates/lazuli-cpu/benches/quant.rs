@@ -29,11 +29,11 @@ fn product(
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     let level = measure::level();
-    let words = &measure::weights(COLD);
-    let memory = measure::bytes(words);
+    let memory = measure::weights(COLD);
+    let memory = memory.as_bytes();
     println!("{level}");
     for threads in [1, 2] {
-        println!("stream {threads}T {:.1} GB/s", stream(words, threads));
+        println!("stream {threads}T {:.1} GB/s", stream(memory, threads));
     }
     let formats = [
         Format::Q4K,
@@ -61,7 +61,7 @@ fn main() {
         }
     }
     for threads in [1, 2] {
-        println!("stream {threads}T {:.1} GB/s", stream(words, threads));
+        println!("stream {threads}T {:.1} GB/s", stream(memory, threads));
     }
     for format in formats {
         for (m, k, n) in [(512, 1536, 8960), (512, 8960, 1536), (8, 1536, 8960), (32, 1536, 8960)] {

@@ -114,6 +114,11 @@ impl Checkpoint {
         &self.path
     }
 
+    /// Says that all weights will be read, again and again: they may come from the disk in large pages.
+    pub fn prefer_huge_pages(&self) {
+        self.files.iter().for_each(MappedFile::prefer_huge_pages);
+    }
+
     /// What describes the model.
     pub fn kind(&self) -> &Kind {
         &self.kind

@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use lazuli_core::{Array, Buffer, DType};
+
 use crate::backends::Workers;
 
 /// Far above the last-level cache of today's processors, so that a pass finds nothing of the one before it.
@@ -20,11 +22,15 @@ pub fn read_bandwidth(workers: &Workers) -> lazuli_core::Result<f64> {
 
 fn measure(workers: &Workers, bytes: usize, passes: usize) -> lazuli_core::Result<f64> {
     let words = bytes / size_of::<i32>();
-    let mut memory: Vec<i32> = Vec::new();
-    let no_memory = |_| lazuli_core::Error::OutOfMemory { bytes, what: "measuring the bandwidth" };
-    memory.try_reserve_exact(words).map_err(no_memory)?;
+    // The memory that models' arrays get, huge pages included.
+    let mut memory = Buffer::zeroed(words * size_of::<i32>())?;
     // Every page must be written: untouched ones are all the same page of zeros, which stays in the cache.
-    memory.extend((0..words as i32).map(|i| i ^ 0x5555));
+    let piece = [0x55; 64 << 10];
+    for start in (0..memory.len()).step_by(piece.len()) {
+        memory.write(start, &piece[..piece.len().min(memory.len() - start)]);
+    }
+    let memory = Array::from_buffer(memory, 0, [words], DType::I32)?;
+    let memory = memory.as_slice::<i32>()?;
     let per_worker = words.div_ceil(workers.count());
     let mut best = 0.0f64;
     for _ in 0..passes {

@@ -42,7 +42,12 @@ impl Model {
     /// # Errors
     /// If the architecture is unknown, or settings and tensors do not fit it.
     pub fn causal_lm(&self) -> Result<Box<dyn CausalLm>> {
-        Ok(lazuli_models::load(&self.checkpoint)?)
+        let network = lazuli_models::load(&self.checkpoint)?;
+        // Of experts only those that are used should come from the disk, and not much beside them.
+        if network.spec().experts.is_none() {
+            self.checkpoint.prefer_huge_pages();
+        }
+        Ok(network)
     }
 
     /// The tokenizer.

@@ -11,6 +11,9 @@ use lazuli::synth::{Synth, SynthFormat};
 use lazuli::{DecodeTraffic, Model, Session};
 use serde_json::json;
 
+/// The most that the system maps at once.
+const HUGE_PAGE: u64 = 2 << 20;
+
 /// Bytes of the mapped weights below `folder` that this process has in its page table.
 fn resident(folder: &Path) -> u64 {
     let maps = std::fs::read_to_string("/proc/self/smaps").expect("Linux has it");
@@ -45,13 +48,14 @@ fn private() -> u64 {
 fn check(folder: &Path, experts: f64, slack: std::ops::Range<f64>) {
     let mut session = session(folder, 64);
     let spec = session.model().spec().clone();
-    // Of each file the first pages, with as many neighbours as the system maps at once.
+    // Of each file the first pages, with as many neighbours as the system maps at once: what was just written lies in
+    // the page cache in huge pages.
     let names =
         std::fs::read_dir(folder).expect("it was just written").map(|entry| entry.expect("a name").path());
     let files = names.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).count() as u64;
     let opened = resident(folder);
     assert!(
-        opened <= files << 20,
+        opened <= files * HUGE_PAGE,
         "opening reads headers alone, and {opened} bytes of {files} files were read"
     );
     let logits = session.feed(&[7], Logits::Last).expect("it runs");
@@ -59,8 +63,8 @@ fn check(folder: &Path, experts: f64, slack: std::ops::Range<f64>) {
     let touched = resident(folder) as f64;
     let wanted = spec.decode_bytes as f64;
     assert!(wanted < experts * spec.weight_bytes as f64, "{wanted} of {}", spec.weight_bytes);
-    // The system maps up to half a megabyte of neighbours with a page that it reads, which counts at the edges of
-    // every expert's tensors; how much is read on purpose is what the plan says, below.
+    // The system maps the huge page that a page lies in, or up to half a megabyte of neighbours, which counts at the edges
+    // of every expert's tensors; how much is read on purpose is what the plan says, below.
     assert!(slack.contains(&(touched / wanted)), "{touched} bytes touched, {wanted} wanted");
     let traffic = DecodeTraffic::of(&session.decode_plan().expect("it ran")).weights as f64;
     assert!((traffic / wanted - 1.0).abs() < 0.05, "{traffic} bytes by the plan, {wanted} by the shapes");
@@ -70,9 +74,9 @@ fn check(folder: &Path, experts: f64, slack: std::ops::Range<f64>) {
 fn a_step_touches_the_chosen_experts_alone() {
     let dir = tempfile::tempdir().expect("a folder");
     let config = json!({
-        "model_type": "qwen3_moe", "hidden_size": 512, "intermediate_size": 512, "num_hidden_layers": 2,
+        "model_type": "qwen3_moe", "hidden_size": 1024, "intermediate_size": 1024, "num_hidden_layers": 1,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 512,
-        "max_position_embeddings": 256, "moe_intermediate_size": 512, "num_experts": 48,
+        "max_position_embeddings": 256, "moe_intermediate_size": 2048, "num_experts": 24,
         "num_experts_per_tok": 2, "norm_topk_prob": true, "rope_theta": 10000.0, "rms_norm_eps": 1e-6,
         "tie_word_embeddings": false,
     });
@@ -83,7 +87,7 @@ fn a_step_touches_the_chosen_experts_alone() {
         let synth = Synth::new(&settings.display().to_string(), format, None).expect("a known architecture");
         synth.write(&folder, &mut |_| true).expect("room");
         assert!(matches!(synth.write(&folder, &mut |_| true), Err(lazuli::synth::SynthError::Exists { .. })));
-        check(&folder, 0.2, 0.9..4.0);
+        check(&folder, 0.2, 0.9..3.0);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the benches of quantised products share: threads that start together, memory to walk, the machine's own limits.
 
+use lazuli_core::Buffer;
 use lazuli_cpu::kernel::matmul_float::{MatmulFloat, PackedRows, Weights};
 use lazuli_cpu::kernel::quant::{Activations, QuantMatmul, QuantMatmulArgs};
 use lazuli_cpu::simd::Level;
@@ -7,6 +8,9 @@ use lazuli_quant::Format;
 use std::ops::Range;
 use std::sync::Barrier;
 use std::time::Instant;
+
+/// Bytes that are made up at once.
+const PIECE: usize = 1 << 20;
 
 /// A buffer that starts on a cache line.
 pub fn aligned(bytes: usize) -> Vec<[u64; 8]> {
@@ -60,15 +64,18 @@ pub fn share(of: usize, thread: usize, threads: usize) -> Range<usize> {
 }
 
 /// Adds up memory: gigabytes per second that the machine can read.
-pub fn stream(memory: &[[u64; 8]], threads: usize) -> f64 {
+pub fn stream(memory: &[u8], threads: usize) -> f64 {
     let level = level();
+    let lines = memory.len() / 64;
     let seconds = timed(threads, 5, |thread| {
-        let part = &memory[share(memory.len(), thread, threads)];
-        // SAFETY: numbers are numbers, of half the size and alignment.
-        let words = unsafe { std::slice::from_raw_parts(part.as_ptr().cast(), part.len() * 16) };
+        let part = share(lines, thread, threads);
+        // SAFETY: the memory starts on a page and holds these lines; numbers are numbers.
+        let words = unsafe {
+            std::slice::from_raw_parts(memory.as_ptr().add(part.start * 64).cast(), part.len() * 16)
+        };
         std::hint::black_box(lazuli_cpu::kernel::stream::sum(level, words));
     });
-    memory.len() as f64 * 64.0 / seconds / 1e9
+    lines as f64 * 64.0 / seconds / 1e9
 }
 
 /// A pointer that several threads write disjoint parts through.
@@ -126,35 +133,48 @@ pub fn float_product(
     [m, n, k]: [usize; 3],
     threads: usize,
 ) -> f64 {
+    let rows = PackedRows::new(format, planes, n, k).expect("the planes fit the shape");
+    let granule = PackedRows::granule_of(format, k);
+    float_products(level, &[()], |()| Weights::Rows(&rows), granule, [m, n, k], threads)
+}
+
+/// Times products with each of the weights that `of` makes of `tensors`, one after the other: seconds of a pass.
+#[allow(dead_code)] // As above.
+pub fn float_products<'a, T: Copy + Sync>(
+    level: Level,
+    tensors: &[T],
+    of: impl Fn(T) -> Weights<'a> + Sync,
+    granule: usize,
+    [m, n, k]: [usize; 3],
+    threads: usize,
+) -> f64 {
     let matmul = MatmulFloat::new(level, [m, n, k], [k, n], threads);
-    let weights = PackedRows::new(format, planes, n, k).expect("the planes fit the shape");
-    let bytes = matmul.scratch_bytes(PackedRows::granule_of(format, k));
+    let bytes = matmul.scratch_bytes(granule);
     let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 100.0).collect();
     let mut out = vec![0f32; m * n];
     let mut scratch: Vec<Vec<[u64; 8]>> = (0..threads).map(|_| aligned(bytes)).collect();
     let out = Shared(out.as_mut_ptr());
     let scratch: Vec<_> = scratch.iter_mut().map(|s| Shared(s.as_mut_ptr().cast::<f32>())).collect();
-    timed(threads, 3, |thread| {
-        let units = share(matmul.units(), thread, threads);
-        // SAFETY: buffers have the sizes asked for, and each thread has units of its own.
-        unsafe { matmul.run(units, x.as_ptr(), Weights::Rows(&weights), out.get(), scratch[thread].get()) };
+    timed(threads, if m == 1 { 5 } else { 3 }, |thread| {
+        for &tensor in tensors {
+            let units = share(matmul.units(), thread, threads);
+            // SAFETY: buffers have the sizes asked for, and each thread has units of its own.
+            unsafe { matmul.run(units, x.as_ptr(), of(tensor), out.get(), scratch[thread].get()) };
+        }
     })
 }
 
-/// Memory of arbitrary codes with small positive half-precision numbers wherever a format may keep its scales.
-pub fn weights(bytes: usize) -> Vec<[u64; 8]> {
-    let mut memory = aligned(bytes);
-    for (i, line) in memory.iter_mut().enumerate() {
-        for (j, word) in line.iter_mut().enumerate() {
-            let two = |l: usize| 0x1c00 + ((i * 32 + j * 4 + l).wrapping_mul(2654435761) >> 7) % 0x400;
-            *word = (two(0) | two(1) << 16 | two(2) << 32 | two(3) << 48) as u64;
+/// Memory of arbitrary codes with small positive half-precision numbers wherever a format may keep its scales. It lies as
+/// a model's file does, in huge pages if there are any.
+pub fn weights(bytes: usize) -> Buffer {
+    let mut memory = Buffer::zeroed(bytes).expect("memory to walk");
+    let mut piece = vec![0; PIECE];
+    for start in (0..bytes).step_by(PIECE) {
+        for (i, two) in piece.chunks_exact_mut(2).enumerate() {
+            let value = 0x1c00 + ((start / 2 + i).wrapping_mul(2654435761) >> 7) % 0x400;
+            two.copy_from_slice(&(value as u16).to_le_bytes());
         }
+        memory.write(start, &piece[..PIECE.min(bytes - start)]);
     }
     memory
-}
-
-/// The bytes of such memory.
-pub fn bytes(memory: &[[u64; 8]]) -> &[u8] {
-    // SAFETY: numbers are bytes.
-    unsafe { std::slice::from_raw_parts(memory.as_ptr().cast(), memory.len() * 64) }
 }

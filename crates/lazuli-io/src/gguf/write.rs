@@ -3,12 +3,13 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::value::{ARRAY, STRING};
 use super::{Array, MAGIC, Value, ggml_type};
 use crate::error::{Error, Result, TensorFault};
+use crate::pages::PageWriter;
 use crate::tensor::{Encoding, checked_size};
 
 /// The header of a file to be written: metadata, and tensors in the order in which their data will come.
@@ -110,7 +111,7 @@ impl GgufWriter {
         header.extend(&self.tensors);
         header.resize(header.len().next_multiple_of(self.alignment), 0);
         let fail = |source| Error::Write { path: self.path.clone(), source };
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&self.path).map_err(fail)?);
+        let mut out = PageWriter::new(File::create(&self.path).map_err(fail)?, 0);
         out.write_all(&header).map_err(fail)?;
         let (path, sizes, alignment) = (self.path, self.sizes, self.alignment);
         Ok(GgufBody { path, out, sizes, alignment, current: 0, written: 0 })
@@ -121,7 +122,7 @@ impl GgufWriter {
 #[derive(Debug)]
 pub struct GgufBody {
     path: PathBuf,
-    out: BufWriter<File>,
+    out: PageWriter<File>,
     sizes: Vec<usize>,
     alignment: usize,
     current: usize,

@@ -1,12 +1,13 @@
 //! Writing safetensors files as a stream: declare all tensors first, then write their elements in order.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
+use crate::pages::PageWriter;
 use crate::tensor::Encoding;
 
 /// An element type that can be written.
@@ -127,7 +128,7 @@ impl SafetensorsWriter {
     pub fn begin(self) -> Result<SafetensorsBody> {
         let text = self.header_text();
         let fail = |source| Error::Write { path: self.path.clone(), source };
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&self.path).map_err(fail)?);
+        let mut out = PageWriter::new(File::create(&self.path).map_err(fail)?, 0);
         out.write_all(&(text.len() as u64).to_le_bytes()).map_err(fail)?;
         out.write_all(text.as_bytes()).map_err(fail)?;
         Ok(SafetensorsBody { path: self.path, out, declared: self.declared, current: 0, written: 0 })
@@ -138,7 +139,7 @@ impl SafetensorsWriter {
 #[derive(Debug)]
 pub struct SafetensorsBody {
     path: PathBuf,
-    out: BufWriter<File>,
+    out: PageWriter<File>,
     declared: Vec<(&'static str, usize)>,
     current: usize,
     written: usize,

@@ -2,6 +2,7 @@
 
 use super::{Progress, StoreError};
 use fs4::{FileExt, TryLockError};
+use lazuli_io::PageWriter;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,7 +18,7 @@ const RESERVE: u64 = 16 << 20;
 /// when opened by [`resume`](Self::resume), what can be continued.
 #[derive(Debug)]
 pub(super) struct Landing {
-    file: File,
+    file: PageWriter<File>,
     part: PathBuf,
     keep: bool,
     hash: Sha256,
@@ -29,7 +30,7 @@ impl Landing {
     pub fn create(part: PathBuf) -> Result<Self, StoreError> {
         make_parent(&part)?;
         let file = File::create(&part).map_err(StoreError::io("write", &part))?;
-        Ok(Landing { file, part, keep: false, hash: Sha256::new(), written: 0 })
+        Ok(Landing { file: PageWriter::new(file, 0), part, keep: false, hash: Sha256::new(), written: 0 })
     }
 
     /// Goes on where `part` ends (which is hashed first), or starts from nothing; kept for the next try if dropped.
@@ -45,7 +46,7 @@ impl Landing {
             .map_err(StoreError::io("write", &part))?;
         let mut hash = Sha256::new();
         let written = io::copy(&mut file, &mut hash).map_err(StoreError::io("read", &part))?;
-        Ok(Landing { file, part, keep: true, hash, written })
+        Ok(Landing { file: PageWriter::new(file, written), part, keep: true, hash, written })
     }
 
     /// Bytes that are here.
@@ -56,7 +57,8 @@ impl Landing {
     /// Throws away what is here.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         use io::Seek;
-        let rewound = self.file.set_len(0).and_then(|()| self.file.rewind());
+        let file = self.file.restart();
+        let rewound = file.set_len(0).and_then(|()| file.rewind());
         rewound.map_err(StoreError::io("write", &self.part))?;
         self.hash = Sha256::new();
         self.written = 0;
@@ -79,7 +81,8 @@ impl Landing {
             let file = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(StoreError::Checksum { file, found, expected: expected.to_owned() });
         }
-        self.file.sync_all().map_err(StoreError::io("write", &self.part))?;
+        let synced = self.file.flush().and_then(|()| self.file.get_mut().sync_all());
+        synced.map_err(StoreError::io("write", &self.part))?;
         make_parent(name)?;
         std::fs::rename(&self.part, name).map_err(StoreError::io("write", name))?;
         self.keep = true;
