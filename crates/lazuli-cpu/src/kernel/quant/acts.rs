@@ -3,7 +3,8 @@
 //! Each 32 values along a row become 32 signed bytes and one `f32` scale, `x = scale * code` with codes in
 //! `-127..=127`, beside their sum for weights with a min. The scales of 256 values are whole multiples, up to 255, of
 //! one unit, so that kernels can scale in integers. Few rows are laid out row by row for kernels that walk weight
-//! rows; many rows in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels.
+//! rows; many rows in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels: a four of the first
+//! 32 of each 64 values stands beside that of the second, for kernels that scale both together.
 
 use super::blocks::{GROUP, OCTET};
 use crate::simd::{Dot, Level, stamp_dot};
@@ -15,6 +16,8 @@ pub(super) const FEW: usize = 4;
 pub(super) const TILE: usize = 4;
 /// Values of a row that one unit of quantising covers in the row-by-row layout.
 const UNIT: usize = 4 * OCTET;
+/// Values of two groups, which lie interleaved in a tile.
+const PAIR: usize = 2 * GROUP;
 /// 256 values whose largest magnitude is below this are taken as zero: reciprocals could overflow.
 const TINY: f32 = 1e-30;
 /// The largest multiple of a unit: with a signed byte as the weights' own scale it still fits 16 bits.
@@ -53,16 +56,20 @@ pub(super) struct Row {
 /// One tile's arrays: `TILE` numbers, one for each row, for each step along `k`.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
-    /// `[k / 4][TILE][4]` codes.
+    /// `[k / 64][8][TILE][2][4]` codes: value `64 a + 32 d + 4 b + e` of row `c` at `[a][b][c][d][e]`.
     pub codes: *const i8,
     /// `[k / 32][TILE]` scales.
     pub scales: *const f32,
     /// `[k / 32][TILE]` scales times sums.
     pub sums: *const f32,
-    /// `[k / 32][TILE]`: -128 times the sum, where a dot product with codes biased by 128 starts.
+    /// `[k / 64][TILE][2]`: -128 times the sum, where a dot product with codes biased by 128 starts.
     pub starts: *const i32,
     /// `[k / 16][TILE]`: the same for 16 codes each.
     pub fine_starts: *const i32,
+    /// `[k / 64][TILE][2]`: what multiple of its unit a scale is.
+    pub multiples: *const i16,
+    /// `[k / 256][TILE]` units.
+    pub units: *const f32,
 }
 
 impl Activations {
@@ -123,7 +130,8 @@ impl Activations {
     }
 
     fn tile_bytes(self) -> usize {
-        (TILE * (self.k + self.k / GROUP * (4 + 4 + 4 + 8))).next_multiple_of(64)
+        let k = self.k.next_multiple_of(PAIR);
+        (TILE * (k + k / GROUP * (4 + 4 + 4 + 8 + 2) + k.div_ceil(OCTET) * 4)).next_multiple_of(64)
     }
 
     /// Row `m` of a buffer in the row-by-row layout.
@@ -147,10 +155,14 @@ impl Activations {
     #[inline(always)]
     pub(super) fn tile(self, base: *const u8, t: usize) -> Tile {
         // Wrapping, because prefetches ask for a tile past the last.
+        let k = self.k.next_multiple_of(PAIR);
         let codes = base.wrapping_add(t * self.tile_bytes());
-        let (scales, step) = (codes.wrapping_add(TILE * self.k).cast::<f32>(), TILE * self.k / GROUP);
+        let (scales, step) = (codes.wrapping_add(TILE * k).cast::<f32>(), TILE * k / GROUP);
         let (sums, starts) = (scales.wrapping_add(step), scales.wrapping_add(2 * step).cast::<i32>());
-        Tile { codes: codes.cast(), scales, sums, starts, fine_starts: starts.wrapping_add(step) }
+        let fine_starts = starts.wrapping_add(step);
+        let units = fine_starts.wrapping_add(2 * step).cast::<f32>();
+        let multiples = units.wrapping_add(TILE * k.div_ceil(OCTET)).cast();
+        Tile { codes: codes.cast(), scales, sums, starts, fine_starts, multiples, units }
     }
 }
 
@@ -190,16 +202,29 @@ impl Scales {
         Self { unit: most / (127.0 * MULTIPLES), multiples }
     }
 
-    /// Quantises group `g` of the values: writes the codes and gives the scale and the sums of either half. The
-    /// scale is NaN if a value is not finite: no maximum shows a NaN, and its code would be an ordinary one.
+    /// The scale of group `g`.
     #[inline(always)]
-    pub unsafe fn group<S: Dot>(&self, s: S, x: *const f32, g: usize, codes: *mut i8) -> (f32, [i32; 2]) {
-        let scale = f32::from(self.multiples[g]) * self.unit;
+    pub fn scale(&self, g: usize) -> f32 {
+        f32::from(self.multiples[g]) * self.unit
+    }
+
+    /// Quantises group `g` of the values: writes the codes and gives the sums of either half, whole numbers. `poison` stays zero unless a
+    /// value is not finite: no maximum shows a NaN, and its code would be an ordinary one.
+    #[inline(always)]
+    pub unsafe fn group<S: Dot>(
+        &self,
+        s: S,
+        x: *const f32,
+        g: usize,
+        codes: *mut i8,
+        poison: &mut S::F,
+    ) -> [f32; 2] {
+        const MOST: f32 = 127.0 * (GROUP / 2) as f32;
+        let scale = self.scale(g);
         let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
         let mut sums = [0.0f32; 2];
         for half in 0..2 {
             let mut total = s.splat_i32(0);
-            let mut poison = s.zero();
             for step in 0..GROUP / 2 / S::LANES {
                 let i = GROUP / 2 * half + step * S::LANES;
                 // SAFETY: the caller vouches for 32 values and 32 bytes.
@@ -208,14 +233,14 @@ impl Scales {
                     let code = s.to_i32(s.mul(value, inverse));
                     s.store_i8(codes.add(i), code);
                     total = s.add_i32(total, code);
-                    poison = s.fma(value, s.zero(), poison);
+                    *poison = s.fma(value, s.zero(), *poison);
                 }
             }
-            sums[half] = s.reduce_sum(s.add(s.to_f32(total), poison));
+            let sum = s.reduce_sum(s.to_f32(total));
+            // The code of a value that is not finite is none.
+            sums[half] = if sum.abs() <= MOST { sum } else { 0.0 };
         }
-        // Zero, unless a value was infinite or NaN.
-        let poison = (sums[0] + sums[1]) * 0.0;
-        (scale + poison, [sums[0] as i32, sums[1] as i32])
+        sums
     }
 }
 
@@ -250,24 +275,22 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
         unsafe {
             let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
             let scales = Scales::of(s, x.add(at), groups);
-            let mut unit = scales.unit;
+            let mut poison = s.zero();
             for g in 0..OCTET / GROUP {
                 let codes = row.codes.add(at + g * GROUP).cast_mut().cast::<i8>();
                 let values = row.values.add(at + g * GROUP).cast_mut();
                 let (scale, sum) = if g < groups {
                     x.add(at + g * GROUP).copy_to_nonoverlapping(values, GROUP);
-                    let (scale, [low, high]) = scales.group(s, x.add(at), g, codes);
-                    (scale, low + high)
+                    let [low, high] = scales.group(s, x.add(at), g, codes, &mut poison);
+                    (scales.scale(g), low + high)
                 } else {
                     codes.write_bytes(0, GROUP);
                     values.write_bytes(0, GROUP);
-                    (0.0, 0)
+                    (0.0, 0.0)
                 };
-                // A group that is not finite shows in the unit, by which all products are multiplied.
-                unit += scale * 0.0;
                 let slot = at / GROUP + g;
                 row.scales.add(slot).cast_mut().write(scale);
-                row.sums.add(slot).cast_mut().write(scale * sum as f32);
+                row.sums.add(slot).cast_mut().write(scale * sum);
                 row.multiples.add(slot).cast_mut().write(scales.multiples[g]);
                 let paired = (g & !3) + [0, 2, 1, 3][g % 4];
                 codes.copy_to_nonoverlapping(row.paired.add(at + paired * GROUP).cast_mut().cast(), GROUP);
@@ -276,7 +299,15 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
                     codes.add(half * GROUP / 2).copy_to_nonoverlapping(to.cast(), GROUP / 2);
                 }
             }
-            row.units.add(at / OCTET).cast_mut().write(unit);
+            // What is not finite shows in every number that products are multiplied with.
+            let poison = s.reduce_sum(poison);
+            row.units.add(at / OCTET).cast_mut().write(scales.unit + poison);
+            if poison.is_nan() {
+                for slot in at / GROUP..at / GROUP + groups {
+                    row.scales.add(slot).cast_mut().write(poison);
+                    row.sums.add(slot).cast_mut().write(poison);
+                }
+            }
         }
     }
 }
@@ -292,57 +323,81 @@ unsafe fn quantise_tile<S: Dot>(
     t: usize,
 ) {
     let exist = (shape.m - t * TILE).min(TILE);
-    let none = Scales { unit: 0.0, multiples: [0; OCTET / GROUP] };
     let mut at = 0;
     while at < shape.k {
         let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
+        // Codes are put in order when those of all rows are in memory: a load of bytes that were just stored in other
+        // pieces would wait for them.
+        let mut codes = [[0i8; OCTET]; TILE];
         // SAFETY: rows below `m` are readable, and every index lies within the tile's arrays.
         unsafe {
             let values = x.add(t * TILE * stride + at);
-            let mut scales = [none; TILE];
             for r in 0..exist {
-                scales[r] = Scales::of(s, values.add(r * stride), groups);
+                let to = codes[r].as_mut_ptr();
+                quantise_octet(s, values.add(r * stride), groups, to, tile, (r, at));
             }
-            for g in 0..groups {
-                let mut codes = [[0i8; GROUP]; TILE];
-                for r in 0..exist {
-                    let to = codes[r].as_mut_ptr();
-                    let (scale, sums) = scales[r].group(s, values.add(r * stride), g, to);
-                    note(tile, r, at / GROUP + g, scale, sums);
+            for r in exist..TILE {
+                for g in 0..groups {
+                    note(tile, r, at / GROUP + g, 0.0, 0, [0.0; 2]);
                 }
-                for r in exist..TILE {
-                    note(tile, r, at / GROUP + g, 0.0, [0; 2]);
+                tile.units.add(at / OCTET * TILE + r).cast_mut().write(0.0);
+            }
+            for pair in 0..groups.div_ceil(2) {
+                let to = tile.codes.cast_mut().add((at + pair * PAIR) * TILE);
+                for four in 0..GROUP / 4 {
+                    for r in 0..TILE {
+                        let from = codes[r].as_ptr().add(pair * PAIR + 4 * four);
+                        let to = to.add((four * TILE + r) * 8);
+                        to.copy_from_nonoverlapping(from, 4);
+                        to.add(4).copy_from_nonoverlapping(from.add(GROUP), 4);
+                    }
                 }
-                interleave(&codes, tile.codes.cast_mut().add((at + g * GROUP) * TILE));
             }
         }
         at += OCTET;
     }
 }
 
-/// Fours of codes of all rows in turn.
+/// Quantises up to 256 values, `groups` of 32, that are row `r` of a tile from value `at` on.
 #[inline(always)]
-unsafe fn interleave(codes: &[[i8; GROUP]; TILE], to: *mut i8) {
-    for four in 0..GROUP / 4 {
-        for r in 0..TILE {
-            // SAFETY: the caller gives room for the codes of a group.
-            unsafe {
-                let from = codes[r].as_ptr().add(4 * four).cast::<[i8; 4]>();
-                to.add((four * TILE + r) * 4).cast::<[i8; 4]>().write(from.read());
+unsafe fn quantise_octet<S: Dot>(
+    s: S,
+    x: *const f32,
+    groups: usize,
+    codes: *mut i8,
+    tile: Tile,
+    (r, at): (usize, usize),
+) {
+    // SAFETY: the caller gives values, room for their codes, and a place in the tile.
+    unsafe {
+        let scales = Scales::of(s, x, groups);
+        let mut poison = s.zero();
+        for g in 0..groups {
+            let sums = scales.group(s, x, g, codes.add(g * GROUP), &mut poison);
+            note(tile, r, at / GROUP + g, scales.scale(g), scales.multiples[g], sums);
+        }
+        // What is not finite shows in every number that products are multiplied with.
+        let poison = s.reduce_sum(poison);
+        tile.units.add(at / OCTET * TILE + r).cast_mut().write(scales.unit + poison);
+        if poison.is_nan() {
+            for g in 0..groups {
+                note(tile, r, at / GROUP + g, poison, 0, [0.0; 2]);
             }
         }
     }
 }
 
-/// Stores what is to be known of group `g` of row `r` of a tile.
+/// Stores what is to be known of group `g` of row `r` of a tile, the sums of its halves being small whole numbers.
 #[inline(always)]
-unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, [low, high]: [i32; 2]) {
+unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, multiple: i16, [low, high]: [f32; 2]) {
     // SAFETY: the caller gives a row and a group of the tile.
     unsafe {
-        let at = g * TILE + r;
+        let (at, paired) = (g * TILE + r, (g / 2 * TILE + r) * 2 + g % 2);
         tile.scales.add(at).cast_mut().write(scale);
-        tile.sums.add(at).cast_mut().write(scale * (low + high) as f32);
-        tile.starts.add(at).cast_mut().write(-128 * (low + high));
+        tile.sums.add(at).cast_mut().write(scale * (low + high));
+        let [low, high] = [low.to_int_unchecked::<i32>(), high.to_int_unchecked::<i32>()];
+        tile.starts.add(paired).cast_mut().write(-128 * (low + high));
+        tile.multiples.add(paired).cast_mut().write(multiple);
         tile.fine_starts.add(2 * g * TILE + r).cast_mut().write(-128 * low);
         tile.fine_starts.add((2 * g + 1) * TILE + r).cast_mut().write(-128 * high);
     }

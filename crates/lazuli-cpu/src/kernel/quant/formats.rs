@@ -173,10 +173,25 @@ macro_rules! six_bit {
 
 impl Blocks for Q4K {
     const BYTES: usize = 144;
+    const CENTRE: u8 = 8;
     six_bit!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe { s.nibbles(o.at(16 + 32 * C)) }
+    }
+    #[inline(always)]
+    unsafe fn integers<S: Dot>(s: S, o: Octet, to: *mut f32) {
+        unsafe {
+            let (scales, mins) = (six_bit_scales(o.0), six_bit_mins(o.0));
+            for pair in 0..4 {
+                let both = scales >> (16 * pair);
+                to.cast::<u32>().add(pair).write((both & 0xff | (both & 0xff00) << 8) as u32);
+            }
+            let [d, dmin] = s.two_f16(read_u32(o.0));
+            to.add(4).write(d);
+            let centre = s.eight_mul(s.eight_u8(scales), s.eight_splat(f32::from(Self::CENTRE) * d));
+            s.store_eight(to.add(8), s.eight_fma(s.eight_u8(mins), s.eight_splat(-dmin), centre));
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Fine,
     /// 16 scales of 16 weights and 16 mins.
     FineWithMins,
+    /// 8 integer scales of 32 weights, a float that they all are times, and 8 mins.
+    Integer,
 }
 
 impl Kind {
@@ -59,6 +61,8 @@ pub(super) struct Job {
 
 /// A cache line.
 const LINE: usize = 64;
+/// Two groups, whose integer dot products are scaled together.
+const PAIR: usize = 2 * GROUP;
 /// Weights of one scale where a group has two.
 const HALF: usize = GROUP / 2;
 
@@ -92,11 +96,7 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
         let mut sums = [[s.zero(); V]; TILE];
         let mut at = k.start;
         while at < k.end {
-            // Tiles lie far apart, and the processor's own prefetcher starts anew in each.
-            for line in (0..GROUP * TILE).step_by(LINE) {
-                s.prefetch(next.codes.wrapping_add(at * TILE + line).cast());
-            }
-            s.prefetch(next.scales.wrapping_add(at / GROUP * TILE).cast());
+            fetch::<S, false>(s, next, at, GROUP);
             if STEP == GROUP {
                 add_group::<S, V, MINS>(s, panel, acts, at, &mut sums);
             } else {
@@ -105,6 +105,107 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
             at += GROUP;
         }
         finish(s, sums, ends);
+    }
+}
+
+/// The same of a panel whose scales are integers; a depth is whole octets.
+#[inline(always)]
+unsafe fn integer_tile<S: Dot, const V: usize>(
+    s: S,
+    panel: Panel,
+    acts: Tile,
+    next: Tile,
+    k: std::ops::Range<usize>,
+    ends: Ends,
+) {
+    // SAFETY: as for `tile`.
+    unsafe {
+        let mut sums = [[s.zero(); V]; TILE];
+        let mut at = k.start;
+        while at < k.end {
+            fetch::<S, true>(s, next, at, OCTET / 2);
+            // Written out, so that the sums stay in registers.
+            add_half_octet::<S, V, 0>(s, panel, acts, at, &mut sums);
+            if V > 1 {
+                add_half_octet::<S, V, 1>(s, panel, acts, at, &mut sums);
+            }
+            if V > 2 {
+                add_half_octet::<S, V, 2>(s, panel, acts, at, &mut sums);
+            }
+            at += OCTET / 2;
+        }
+        finish(s, sums, ends);
+    }
+}
+
+/// Fetches `count` weights' worth of a tile: tiles lie far apart, and the processor's own prefetcher starts anew in each.
+#[inline(always)]
+fn fetch<S: Dot, const INTEGER: bool>(s: S, tile: Tile, at: usize, count: usize) {
+    for line in (0..count * TILE).step_by(LINE) {
+        s.prefetch(tile.codes.wrapping_add(at * TILE + line).cast());
+    }
+    let group = at / GROUP * TILE;
+    if INTEGER {
+        s.prefetch(tile.multiples.wrapping_add(group).cast());
+        s.prefetch(tile.units.wrapping_add(at / OCTET * TILE).cast());
+    } else {
+        s.prefetch(tile.scales.wrapping_add(group).cast());
+    }
+    s.prefetch(tile.sums.wrapping_add(group).cast());
+    s.prefetch(tile.starts.wrapping_add(group).cast());
+}
+
+/// 128 weights of vector `N` of the panel, with four integer scales: products are scaled and added as integers. A dot
+/// product of 32 weights fits 16 bits, as codes are centred. Products of scales and the activations' multiples do too, and
+/// four of all that fit 32: 4 * (8 * 127 * 32) * (63 * 255) < 2^31.
+#[inline(always)]
+unsafe fn add_half_octet<S: Dot, const V: usize, const N: usize>(
+    s: S,
+    panel: Panel,
+    acts: Tile,
+    at: usize,
+    sums: &mut [[S::F; V]; TILE],
+) {
+    let (lanes, vector) = (S::LANES, 4 * S::LANES);
+    // SAFETY: the caller's panel and tile reach over the weights.
+    unsafe {
+        let numbers = panel.numbers.add((at / OCTET * numbers(false) * V + N) * lanes);
+        let mut totals = [s.splat_i32(0); TILE];
+        for pair in at / PAIR..at / PAIR + 2 {
+            let mut dots = [[s.splat_i32(0); 2]; TILE];
+            if S::PANEL_BIAS != 0 {
+                for m in 0..TILE {
+                    dots[m] = [s.splat_two(acts.starts.add((pair * TILE + m) * 2)); 2];
+                }
+            }
+            let weights = panel.codes.add((pair * PAIR / 4 * V + N) * vector);
+            let values = acts.codes.add(pair * PAIR * TILE);
+            for four in 0..GROUP / 4 {
+                let low = s.codes(weights.add(four * V * vector));
+                let high = s.codes(weights.add((four + GROUP / 4) * V * vector));
+                for m in 0..TILE {
+                    let a = s.codes_splat_two(values.add((four * TILE + m) * 8));
+                    dots[m][0] = s.dot_codes(dots[m][0], low, a);
+                    dots[m][1] = s.dot_codes(dots[m][1], high, a);
+                }
+            }
+            let factors = s.load_i32(numbers.add(pair % 4 * V * lanes).cast());
+            for m in 0..TILE {
+                let by = acts.multiples.add((pair * TILE + m) * 2);
+                totals[m] = s.add_interleaved(totals[m], dots[m], factors, by);
+            }
+            for group in 2 * pair..2 * pair + 2 {
+                let mins = s.load(numbers.add((8 + group % 8) * V * lanes));
+                for m in 0..TILE {
+                    sums[m][N] = s.fma(mins, s.splat(*acts.sums.add(group * TILE + m)), sums[m][N]);
+                }
+            }
+        }
+        let d = s.load(numbers.add(4 * V * lanes));
+        for m in 0..TILE {
+            let scale = s.mul(d, s.splat(*acts.units.add(at / OCTET * TILE + m)));
+            sums[m][N] = s.fma(s.to_f32(totals[m]), scale, sums[m][N]);
+        }
     }
 }
 
@@ -120,7 +221,8 @@ unsafe fn add_group<S: Dot, const V: usize, const MINS: bool>(
     let (lanes, group) = (S::LANES, at / GROUP * TILE);
     // SAFETY: the caller's panel and tile reach over the group.
     unsafe {
-        let dots = dots::<S, V, GROUP>(s, panel, acts, at, acts.starts.add(group));
+        let starts = acts.starts.add(at / PAIR * TILE * 2 + at % PAIR / GROUP);
+        let dots = dots::<S, V, GROUP>(s, panel, acts, at, (starts, 2));
         let from = panel.numbers.add((at / OCTET * numbers(false) + at % OCTET / GROUP) * V * lanes);
         for m in 0..TILE {
             let scale = s.splat(*acts.scales.add(group + m));
@@ -155,7 +257,7 @@ unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool>(
         for half in 0..2 {
             let at = at + half * HALF;
             let starts = acts.fine_starts.add(at / HALF * TILE);
-            let dots = dots::<S, V, HALF>(s, panel, acts, at, starts);
+            let dots = dots::<S, V, HALF>(s, panel, acts, at, (starts, 1));
             let from = panel.numbers.add((at / OCTET * numbers(MINS) + at % OCTET / HALF) * V * lanes);
             for m in 0..TILE {
                 for v in 0..V {
@@ -182,14 +284,14 @@ unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool>(
     }
 }
 
-/// Integer products of `STEP` weights of all rows with those of the tile.
+/// Integer products of `STEP` weights of all rows with those of the tile; `starts` stand a step apart.
 #[inline(always)]
 unsafe fn dots<S: Dot, const V: usize, const STEP: usize>(
     s: S,
     panel: Panel,
     acts: Tile,
     at: usize,
-    starts: *const i32,
+    (starts, step): (*const i32, usize),
 ) -> [[S::I; V]; TILE] {
     let vector = 4 * S::LANES;
     let mut dots = [[s.splat_i32(0); V]; TILE];
@@ -197,17 +299,18 @@ unsafe fn dots<S: Dot, const V: usize, const STEP: usize>(
     unsafe {
         if S::PANEL_BIAS != 0 {
             for m in 0..TILE {
-                dots[m] = [s.splat_i32(*starts.add(m)); V];
+                dots[m] = [s.splat_i32(*starts.add(m * step)); V];
             }
         }
-        let (weights, values) = (panel.codes.add(at * V * S::LANES), acts.codes.add(at * TILE));
+        let weights = panel.codes.add(at * V * S::LANES);
+        let values = acts.codes.add((at / PAIR * PAIR + at % GROUP * 2) * TILE + at % PAIR / GROUP * 4);
         for four in 0..STEP / 4 {
             let mut w = [s.codes(weights.add(four * V * vector)); V];
             for v in 1..V {
                 w[v] = s.codes(weights.add((four * V + v) * vector));
             }
             for m in 0..TILE {
-                let a = s.codes_splat(values.add((four * TILE + m) * 4));
+                let a = s.codes_splat(values.add((four * TILE + m) * 8));
                 for v in 0..V {
                     dots[m][v] = s.dot_codes(dots[m][v], w[v], a);
                 }
@@ -244,7 +347,10 @@ unsafe fn finish<S: Dot, const V: usize>(s: S, mut sums: [[S::F; V]; TILE], ends
 }
 
 #[inline(always)]
-unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(s: S, job: &Job) {
+unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, const INTEGER: bool>(
+    s: S,
+    job: &Job,
+) {
     let (k, m) = (job.shape.k, job.shape.m);
     let width = V * S::LANES;
     // Each tile at each depth brings its share of the next panel's bytes nearer.
@@ -278,7 +384,11 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(s:
                     s.prefetch_l2(job.next.wrapping_add(line * LINE));
                     line += 1;
                 }
-                tile::<S, V, STEP, MINS>(s, job.panel, acts, next, at..end, ends);
+                if INTEGER {
+                    integer_tile::<S, V>(s, job.panel, acts, next, at..end, ends);
+                } else {
+                    tile::<S, V, STEP, MINS>(s, job.panel, acts, next, at..end, ends);
+                }
             }
         }
     }
@@ -289,10 +399,11 @@ unsafe fn kinds<S: Dot, const V: usize>(s: S, job: &Job) {
     // SAFETY: the caller's job.
     unsafe {
         match job.kind {
-            Kind::Scaled => depths::<S, V, 32, false>(s, job),
-            Kind::ScaledWithMins => depths::<S, V, 32, true>(s, job),
-            Kind::Fine => depths::<S, V, 16, false>(s, job),
-            Kind::FineWithMins => depths::<S, V, 16, true>(s, job),
+            Kind::Scaled => depths::<S, V, 32, false, false>(s, job),
+            Kind::ScaledWithMins => depths::<S, V, 32, true, false>(s, job),
+            Kind::Fine => depths::<S, V, 16, false, false>(s, job),
+            Kind::FineWithMins => depths::<S, V, 16, true, false>(s, job),
+            Kind::Integer => depths::<S, V, 32, true, true>(s, job),
         }
     }
 }

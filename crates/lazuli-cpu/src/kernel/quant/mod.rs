@@ -426,6 +426,7 @@ formats! {
 
 fn kind<F: Blocks>() -> Kind {
     match (F::FINE, F::MINS) {
+        _ if F::CENTRE > 0 => Kind::Integer,
         (true, false) => Kind::Fine,
         (true, true) => Kind::FineWithMins,
         (false, true) => Kind::ScaledWithMins,

@@ -3,7 +3,8 @@
 //! A panel holds `rows` weight rows (a few native vectors of them) over the whole of `k`:
 //! codes `[k / 4][rows][4]`, signed, plus [`Dot::PANEL_BIAS`]; and numbers `[k / 256][count][rows]`: for each row 8
 //! scales of 32 weights and 8 mins, or 16 scales of 16 weights, and 16 mins if there are any ([`numbers`]).
-//! `w = scale * code + min`.
+//! `w = scale * code + min`. Where scales are integers ([`Blocks::CENTRE`]), numbers are [`Blocks::integers`], and of each
+//! 64 weights a vector of fours of the first 32 stands interleaved with that of the others ([`Dot::interleave`]).
 
 use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder, SidePlanes, Sides};
 use super::decode::prefetch;
@@ -99,6 +100,10 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usiz
             }
             // SAFETY: the panel has room for `vectors` vectors at each of its steps.
             unsafe { spread(source.level, &unpacked, numbers(F::FINE && F::MINS), (vectors, v, o), panel) }
+            if F::CENTRE > 0 {
+                // SAFETY: as above; the octet was just written.
+                unsafe { interleave(s, (vectors, v, o), panel) }
+            }
         }
     }
 }
@@ -118,7 +123,7 @@ unsafe fn unpack<S: Dot, F: Blocks>(
         unsafe { Expanded::fill::<S, F, 1>(&mut expanded, s, &[o]) };
         [o] = Expanded::beside(&expanded, [o]);
     }
-    let bias = S::PANEL_BIAS.wrapping_sub(F::OFFSET) as i8;
+    let bias = S::PANEL_BIAS.wrapping_sub(F::OFFSET + F::CENTRE) as i8;
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
         let to = codes.as_mut_ptr();
@@ -126,6 +131,10 @@ unsafe fn unpack<S: Dot, F: Blocks>(
         s.store_bytes(to.add(64), s.add_byte(signed::<S, F, 1>(s, o), bias));
         s.store_bytes(to.add(128), s.add_byte(signed::<S, F, 2>(s, o), bias));
         s.store_bytes(to.add(192), s.add_byte(signed::<S, F, 3>(s, o), bias));
+        if F::CENTRE > 0 {
+            F::integers(s, o, numbers.as_mut_ptr());
+            return;
+        }
         F::store_scales(s, numbers.as_mut_ptr(), F::scales(s, o, s.eight_splat(1.0)));
         if F::MINS && F::FINE {
             s.store_wide(numbers.as_mut_ptr().add(16), F::fine_mins(s, o, s.eight_splat(1.0)));
@@ -142,6 +151,24 @@ unsafe fn signed<S: Dot, F: Blocks, const C: usize>(s: S, o: Octet) -> S::Bytes 
     unsafe {
         let codes = F::codes::<S, C>(s, o);
         if F::SIGN_BITS { s.negate_where(F::signs::<C>(o), codes) } else { codes }
+    }
+}
+
+/// Interleaves the vectors of both halves of each 64 weights of octet `o`: vector `v` of `vectors`.
+#[inline(always)]
+unsafe fn interleave<S: Dot>(s: S, (vectors, v, o): (usize, usize, usize), panel: Panel) {
+    let step = vectors * S::LANES;
+    // SAFETY: octet `o` of the panel has 64 steps of codes, each of `vectors` vectors.
+    unsafe {
+        let codes = panel.codes.cast::<i32>().add(o * OCTET / 4 * step + v * S::LANES);
+        for four in 0..OCTET / 4 {
+            if four % 16 < 8 {
+                let (low, high) = (codes.add(four * step), codes.add((four + 8) * step));
+                let both = s.interleave(s.load_i32(low), s.load_i32(high));
+                s.store_i32(low, both[0]);
+                s.store_i32(high, both[1]);
+            }
+        }
     }
 }
 

@@ -63,7 +63,9 @@ unsafe fn split_generic<S: Dot>(s: S, k: usize, x: *const f32, to: *mut f32, res
             let scales = Scales::of(s, x.add(at), groups);
             for g in 0..groups {
                 let mut codes = [0i8; GROUP];
-                let (scale, _) = scales.group(s, x.add(at), g, codes.as_mut_ptr());
+                // A value that is not finite is handed on as it is, and shows in the products.
+                scales.group(s, x.add(at), g, codes.as_mut_ptr(), &mut s.zero());
+                let scale = scales.scale(g);
                 for i in 0..GROUP {
                     let value = at + g * GROUP + i;
                     to.add(value).write(*x.add(value));

@@ -410,6 +410,22 @@ fn extreme_codes_do_not_saturate() {
 }
 
 #[test]
+fn the_largest_integer_sums_fit() {
+    let (n, k) = (40, 512);
+    for (code, first) in [(0x00u8, 1.0f32), (0x00, -1.0), (0xff, 1.0)] {
+        // All scales 63, and all codes the lowest (8 below the centre), or the highest.
+        let mut planes = random_planes(Format::Q4K, n, k, 12);
+        for block in planes[0].chunks_exact_mut(144) {
+            block[4..16].fill(0xff);
+            block[16..].fill(code);
+        }
+        for m in [1, 6] {
+            check(Format::Q4K, &planes, n, k, &vec![first; m * k], m);
+        }
+    }
+}
+
+#[test]
 fn zero_and_tiny_activations_give_zero() {
     let planes = random_planes(Format::Q4K, 8, 256, 5);
     for value in [0.0, 1e-38, 1e-42] {
@@ -424,15 +440,18 @@ fn zero_and_tiny_activations_give_zero() {
 
 #[test]
 fn values_that_are_not_finite_show_in_their_row_and_nowhere_else() {
-    let planes = random_planes(Format::Q6K, 8, 512, 5);
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for level in Level::supported() {
-            for m in [2, 6] {
-                let mut x = noise(m * 512, 6);
-                x[512 + 77] = bad;
-                let got = product(level, Format::Q6K, &slices(&planes), 8, 512, &x, m);
-                for (row, y) in got.chunks_exact(8).enumerate() {
-                    assert!(y.iter().all(|y| y.is_nan() == (row == 1)), "{level} {bad} row {row}: {y:?}");
+    for format in [Format::Q6K, Format::Q4K] {
+        let planes = random_planes(format, 8, 512, 5);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for level in Level::supported() {
+                for m in [2, 6] {
+                    let mut x = noise(m * 512, 6);
+                    x[512 + 77] = bad;
+                    let got = product(level, format, &slices(&planes), 8, 512, &x, m);
+                    for (row, y) in got.chunks_exact(8).enumerate() {
+                        let here = y.iter().all(|y| y.is_nan() == (row == 1));
+                        assert!(here, "{level} {format:?} {bad} row {row}: {y:?}");
+                    }
                 }
             }
         }

@@ -556,6 +556,32 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { _mm256_set1_epi32(p.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
+    unsafe fn codes_splat_two(self, p: *const i8) -> __m256i {
+        unsafe { _mm256_set1_epi64x(p.cast::<i64>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn splat_two(self, p: *const i32) -> __m256i {
+        unsafe { _mm256_set1_epi64x(p.cast::<i64>().read_unaligned()) }
+    }
+    #[inline(always)]
+    fn interleave(self, x: __m256i, y: __m256i) -> [__m256i; 2] {
+        unsafe { [_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y)] }
+    }
+    #[inline(always)]
+    unsafe fn add_interleaved(
+        self,
+        acc: __m256i,
+        dots: [__m256i; 2],
+        factors: __m256i,
+        by: *const i16,
+    ) -> __m256i {
+        unsafe {
+            let dots = _mm256_packs_epi32(dots[0], dots[1]);
+            let by = _mm256_set1_epi32(by.cast::<i32>().read_unaligned());
+            _mm256_add_epi32(acc, _mm256_madd_epi16(dots, _mm256_mullo_epi16(factors, by)))
+        }
+    }
+    #[inline(always)]
     fn dot_codes(self, acc: __m256i, w: __m256i, a: __m256i) -> __m256i {
         unsafe { if DOT { dpbusd::<true>(acc, w, a) } else { dot_by_sign(acc, w, a) } }
     }

@@ -581,6 +581,37 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
+    unsafe fn codes_splat_two(self, p: *const i8) -> __m512i {
+        unsafe { _mm512_set1_epi64(p.cast::<i64>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn splat_two(self, p: *const i32) -> __m512i {
+        unsafe { _mm512_set1_epi64(p.cast::<i64>().read_unaligned()) }
+    }
+    #[inline(always)]
+    fn interleave(self, x: __m512i, y: __m512i) -> [__m512i; 2] {
+        unsafe { [_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y)] }
+    }
+    #[inline(always)]
+    unsafe fn add_interleaved(
+        self,
+        acc: __m512i,
+        dots: [__m512i; 2],
+        factors: __m512i,
+        by: *const i16,
+    ) -> __m512i {
+        unsafe {
+            let dots = _mm512_packs_epi32(dots[0], dots[1]);
+            let by = _mm512_set1_epi32(by.cast::<i32>().read_unaligned());
+            let factors = _mm512_mullo_epi16(factors, by);
+            if DOT {
+                _mm512_dpwssd_epi32(acc, dots, factors)
+            } else {
+                _mm512_add_epi32(acc, _mm512_madd_epi16(dots, factors))
+            }
+        }
+    }
+    #[inline(always)]
     fn dot_codes(self, acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
         unsafe { if DOT { dpbusd::<true>(acc, w, a) } else { dot_by_sign(acc, w, a) } }
     }

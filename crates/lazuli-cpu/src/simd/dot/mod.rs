@@ -321,6 +321,31 @@ pub trait Dot: Simd {
     /// # Safety
     /// `p` must be valid for reading 4 bytes.
     unsafe fn codes_splat(self, p: *const i8) -> Self::Codes;
+    /// Eight activation codes, four for the even lanes and four for the odd ones.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 8 bytes.
+    unsafe fn codes_splat_two(self, p: *const i8) -> Self::Codes;
+    /// Two numbers, one for the even lanes and one for the odd ones.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading both.
+    unsafe fn splat_two(self, p: *const i32) -> Self::I;
+    /// The lanes of both vectors in turn, for each 128 bits: the first has those of the lower halves, the second those of
+    /// the upper ones.
+    fn interleave(self, x: Self::I, y: Self::I) -> [Self::I; 2];
+    /// `acc + x f m + y g n` in integers, where `dots` is the [`Dot::interleave`] of `x` and `y`, `f` and `g` stand in the
+    /// lower and upper 16 bits of `factors`, and `m` and `n` at `by`, for all lanes. Dots and `f m` fit 16 bits.
+    ///
+    /// # Safety
+    /// `by` must be valid for reading two numbers.
+    unsafe fn add_interleaved(
+        self,
+        acc: Self::I,
+        dots: [Self::I; 2],
+        factors: Self::I,
+        by: *const i16,
+    ) -> Self::I;
     /// `acc + w0 a0 + .. + w3 a3` for each lane, where `w` carries [`Dot::PANEL_BIAS`].
     fn dot_codes(self, acc: Self::I, w: Self::Codes, a: Self::Codes) -> Self::I;
     /// Reads a native vector from each of [`Simd::LANES`] rows and writes its transpose by dwords: destination

@@ -552,6 +552,34 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         unsafe { vreinterpretq_s8_s32(vdupq_n_s32(p.cast::<i32>().read_unaligned())) }
     }
     #[inline(always)]
+    unsafe fn codes_splat_two(self, p: *const i8) -> int8x16_t {
+        unsafe { vreinterpretq_s8_s64(vdupq_n_s64(p.cast::<i64>().read_unaligned())) }
+    }
+    #[inline(always)]
+    unsafe fn splat_two(self, p: *const i32) -> int32x4_t {
+        unsafe { vreinterpretq_s32_s64(vdupq_n_s64(p.cast::<i64>().read_unaligned())) }
+    }
+    #[inline(always)]
+    fn interleave(self, x: int32x4_t, y: int32x4_t) -> [int32x4_t; 2] {
+        unsafe { [vzip1q_s32(x, y), vzip2q_s32(x, y)] }
+    }
+    #[inline(always)]
+    unsafe fn add_interleaved(
+        self,
+        acc: int32x4_t,
+        dots: [int32x4_t; 2],
+        factors: int32x4_t,
+        by: *const i16,
+    ) -> int32x4_t {
+        unsafe {
+            let dots = vcombine_s16(vmovn_s32(dots[0]), vmovn_s32(dots[1]));
+            let by = vreinterpretq_s16_s32(vdupq_n_s32(by.cast::<i32>().read_unaligned()));
+            let factors = vmulq_s16(vreinterpretq_s16_s32(factors), by);
+            let low = vmull_s16(vget_low_s16(dots), vget_low_s16(factors));
+            vaddq_s32(acc, vpaddq_s32(low, vmull_high_s16(dots, factors)))
+        }
+    }
+    #[inline(always)]
     fn dot_codes(self, acc: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
         unsafe { sdot::<DOT>(acc, w, a) }
     }

@@ -338,6 +338,37 @@ impl Dot for Scalar {
         from_fn(|i| x[i % 4])
     }
     #[inline]
+    unsafe fn codes_splat_two(self, p: *const i8) -> [u8; 16] {
+        // SAFETY: the caller vouches for 8 bytes.
+        let x = unsafe { p.cast::<[u8; 8]>().read() };
+        from_fn(|i| x[i % 8])
+    }
+    #[inline]
+    unsafe fn splat_two(self, p: *const i32) -> [i32; 4] {
+        // SAFETY: the caller vouches for two numbers.
+        let x = unsafe { p.cast::<[i32; 2]>().read_unaligned() };
+        from_fn(|i| x[i % 2])
+    }
+    #[inline]
+    fn interleave(self, x: [i32; 4], y: [i32; 4]) -> [[i32; 4]; 2] {
+        [[x[0], y[0], x[1], y[1]], [x[2], y[2], x[3], y[3]]]
+    }
+    #[inline]
+    unsafe fn add_interleaved(
+        self,
+        acc: [i32; 4],
+        dots: [[i32; 4]; 2],
+        factors: [i32; 4],
+        by: *const i16,
+    ) -> [i32; 4] {
+        // SAFETY: the caller vouches for two numbers.
+        let by = unsafe { by.cast::<[i16; 2]>().read_unaligned() }.map(i32::from);
+        from_fn(|i| {
+            let [x, y] = from_fn(|j| dots[i / 2][i % 2 * 2 + j]);
+            acc[i] + x * i32::from(factors[i] as i16) * by[0] + y * (factors[i] >> 16) * by[1]
+        })
+    }
+    #[inline]
     fn dot_codes(self, acc: [i32; 4], w: [u8; 16], a: [u8; 16]) -> [i32; 4] {
         from_fn(|lane| acc[lane] + dot4(|i| i8_at(&w, i), |i| i8_at(&a, i), lane))
     }

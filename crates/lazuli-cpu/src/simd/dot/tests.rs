@@ -245,3 +245,73 @@ fn transposed_panels_give_dot_products_of_rows() {
         }
     }
 }
+
+/// Of `LANES` rows of two runs of weights: what [`Dot::add_interleaved`] makes of their dot products with `a`.
+#[inline(always)]
+unsafe fn pairs_generic<S: Dot>(
+    s: S,
+    (low, high): (&[[i8; 4]; 16], &[[i8; 4]; 16]),
+    a: &[i8; 8],
+    factors: &[[i16; 2]; 16],
+    by: &[i16; 2],
+    out: &mut [i32; 16],
+) {
+    let biased = |x: &[[i8; 4]; 16]| x.map(|x| x.map(|w| (w as u8).wrapping_add(S::PANEL_BIAS)));
+    let (low, high) = (biased(low), biased(high));
+    let start = |a: &[i8]| -i32::from(S::PANEL_BIAS) * a.iter().map(|&a| i32::from(a)).sum::<i32>();
+    let starts = [start(&a[..4]), start(&a[4..])];
+    // SAFETY: no level has more than 16 lanes.
+    unsafe {
+        let codes = s.interleave(s.load_i32(low.as_ptr().cast()), s.load_i32(high.as_ptr().cast()));
+        let mut panel = [[0u8; 64]; 2];
+        s.store_i32(panel[0].as_mut_ptr().cast(), codes[0]);
+        s.store_i32(panel[1].as_mut_ptr().cast(), codes[1]);
+        let a = s.codes_splat_two(a.as_ptr());
+        let start = s.splat_two(starts.as_ptr());
+        let dots = [0, 1].map(|i: usize| s.dot_codes(start, s.codes(panel[i].as_ptr()), a));
+        let sums = s.add_interleaved(s.splat_i32(7), dots, s.load_i32(factors.as_ptr().cast()), by.as_ptr());
+        s.store_i32(out.as_mut_ptr(), sums);
+    }
+}
+stamp_dot! {
+    unsafe fn pairs(
+        codes: (&[[i8; 4]; 16], &[[i8; 4]; 16]),
+        a: &[i8; 8],
+        factors: &[[i16; 2]; 16],
+        by: &[i16; 2],
+        out: &mut [i32; 16],
+    ) = pairs_generic;
+}
+
+#[test]
+fn interleaved_runs_are_scaled_each_by_its_own_factor() {
+    for (x, a) in inputs() {
+        let run = |at: usize| -> [[i8; 4]; 16] {
+            std::array::from_fn(|r| std::array::from_fn(|k| x[(at + 7 * r + k) % 128] as i8))
+        };
+        let (low, high) = (run(0), run(31));
+        let a: [i8; 8] = std::array::from_fn(|k| (a[k] as i8).max(-127) / 4);
+        let factors: [[i16; 2]; 16] =
+            std::array::from_fn(|r| [i16::from(x[r] & 63), i16::from(x[r + 40] & 63)]);
+        let by = [i16::from(x[3]), i16::from(x[90])];
+        for level in Level::supported() {
+            let mut out = [0; 16];
+            // SAFETY: the arrays have the lengths that the kernel asks for.
+            unsafe { pairs(level, (&low, &high), &a, &factors, &by, &mut out) };
+            let lanes = match level.isa() {
+                crate::simd::Isa::Avx512 => 16,
+                crate::simd::Isa::Avx2 => 8,
+                _ => 4,
+            };
+            for r in 0..lanes {
+                let dot = |w: &[i8; 4], a: &[i8]| -> i32 {
+                    w.iter().zip(a).map(|(&w, &a)| i32::from(w) * i32::from(a)).sum()
+                };
+                let [f, g] = factors[r].map(i32::from);
+                let [m, n] = by.map(i32::from);
+                let want = 7 + dot(&low[r], &a[..4]) * f * m + dot(&high[r], &a[4..]) * g * n;
+                assert_eq!(out[r], want, "{level} row {r}");
+            }
+        }
+    }
+}
