@@ -208,39 +208,46 @@ impl Scales {
         f32::from(self.multiples[g]) * self.unit
     }
 
-    /// Quantises group `g` of the values: writes the codes and gives the sums of either half, whole numbers. `poison` stays zero unless a
-    /// value is not finite: no maximum shows a NaN, and its code would be an ordinary one.
+    /// Quantises group `g` of the values to `codes`. `poison` stays zero unless a value is not finite: no maximum shows a
+    /// NaN, and its code would be an ordinary one.
     #[inline(always)]
-    pub unsafe fn group<S: Dot>(
-        &self,
-        s: S,
-        x: *const f32,
-        g: usize,
-        codes: *mut i8,
-        poison: &mut S::F,
-    ) -> [f32; 2] {
-        const MOST: f32 = 127.0 * (GROUP / 2) as f32;
+    pub unsafe fn group<S: Dot>(&self, s: S, x: *const f32, g: usize, codes: *mut i8, poison: &mut S::F) {
         let scale = self.scale(g);
         let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
-        let mut sums = [0.0f32; 2];
-        for half in 0..2 {
-            let mut total = s.splat_i32(0);
-            for step in 0..GROUP / 2 / S::LANES {
-                let i = GROUP / 2 * half + step * S::LANES;
-                // SAFETY: the caller vouches for 32 values and 32 bytes.
-                unsafe {
-                    let value = s.load(x.add(g * GROUP + i));
-                    let code = s.to_i32(s.mul(value, inverse));
-                    s.store_i8(codes.add(i), code);
-                    total = s.add_i32(total, code);
-                    *poison = s.fma(value, s.zero(), *poison);
-                }
+        for i in 0..GROUP / S::LANES {
+            // SAFETY: the caller vouches for 32 values and 32 bytes.
+            unsafe {
+                let value = s.load(x.add(g * GROUP + i * S::LANES));
+                s.store_i8(codes.add(i * S::LANES), s.to_i32(s.mul(value, inverse)));
+                *poison = s.fma(value, s.zero(), *poison);
             }
-            let sum = s.reduce_sum(s.to_f32(total));
-            // The code of a value that is not finite is none.
-            sums[half] = if sum.abs() <= MOST { sum } else { 0.0 };
         }
-        sums
+    }
+}
+
+/// Quantises up to 256 values, `groups` of 32, and pads the codes with zeros: their scales, the sums of each 16 codes, and
+/// zero, or NaN if a value is not finite.
+#[inline(always)]
+unsafe fn octet<S: Dot>(
+    s: S,
+    x: *const f32,
+    groups: usize,
+    codes: *mut i8,
+) -> (Scales, [[i32; 2]; OCTET / GROUP], f32) {
+    let mut sums = [[0; 2]; OCTET / GROUP];
+    // SAFETY: the caller gives as many groups, and room for 256 codes.
+    unsafe {
+        let scales = Scales::of(s, x, groups);
+        let mut poison = s.zero();
+        for g in 0..groups {
+            scales.group(s, x, g, codes.add(g * GROUP), &mut poison);
+        }
+        codes.add(groups * GROUP).write_bytes(0, OCTET - groups * GROUP);
+        for pair in 0..OCTET / PAIR {
+            let [a, b, c, d] = s.sums_of_runs(s.bytes(codes.cast_const().cast::<u8>().add(pair * PAIR)));
+            (sums[2 * pair], sums[2 * pair + 1]) = ([a, b], [c, d]);
+        }
+        (scales, sums, s.reduce_sum(poison))
     }
 }
 
@@ -274,38 +281,24 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
         // SAFETY: `at` lies within the padded row, and groups within `x` where they are read.
         unsafe {
             let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
-            let scales = Scales::of(s, x.add(at), groups);
-            let mut poison = s.zero();
+            let codes = row.codes.add(at).cast_mut().cast::<i8>();
+            let (scales, sums, poison) = octet(s, x.add(at), groups, codes);
+            let values = row.values.add(at).cast_mut();
+            x.add(at).copy_to_nonoverlapping(values, groups * GROUP);
+            values.add(groups * GROUP).write_bytes(0, OCTET - groups * GROUP);
+            // What is not finite shows in every number that products are multiplied with.
+            row.units.add(at / OCTET).cast_mut().write(scales.unit + poison);
             for g in 0..OCTET / GROUP {
-                let codes = row.codes.add(at + g * GROUP).cast_mut().cast::<i8>();
-                let values = row.values.add(at + g * GROUP).cast_mut();
-                let (scale, sum) = if g < groups {
-                    x.add(at + g * GROUP).copy_to_nonoverlapping(values, GROUP);
-                    let [low, high] = scales.group(s, x.add(at), g, codes, &mut poison);
-                    (scales.scale(g), low + high)
-                } else {
-                    codes.write_bytes(0, GROUP);
-                    values.write_bytes(0, GROUP);
-                    (0.0, 0.0)
-                };
-                let slot = at / GROUP + g;
+                let (scale, slot) = (scales.scale(g) + poison, at / GROUP + g);
                 row.scales.add(slot).cast_mut().write(scale);
-                row.sums.add(slot).cast_mut().write(scale * sum);
+                row.sums.add(slot).cast_mut().write(scale * (sums[g][0] + sums[g][1]) as f32);
                 row.multiples.add(slot).cast_mut().write(scales.multiples[g]);
+                let codes = codes.add(g * GROUP);
                 let paired = (g & !3) + [0, 2, 1, 3][g % 4];
                 codes.copy_to_nonoverlapping(row.paired.add(at + paired * GROUP).cast_mut().cast(), GROUP);
                 for half in 0..2 {
                     let to = row.halved.add(at + (g / 4 * 8 + 4 * half + g % 4) * (GROUP / 2)).cast_mut();
                     codes.add(half * GROUP / 2).copy_to_nonoverlapping(to.cast(), GROUP / 2);
-                }
-            }
-            // What is not finite shows in every number that products are multiplied with.
-            let poison = s.reduce_sum(poison);
-            row.units.add(at / OCTET).cast_mut().write(scales.unit + poison);
-            if poison.is_nan() {
-                for slot in at / GROUP..at / GROUP + groups {
-                    row.scales.add(slot).cast_mut().write(poison);
-                    row.sums.add(slot).cast_mut().write(poison);
                 }
             }
         }
@@ -333,12 +326,17 @@ unsafe fn quantise_tile<S: Dot>(
         unsafe {
             let values = x.add(t * TILE * stride + at);
             for r in 0..exist {
-                let to = codes[r].as_mut_ptr();
-                quantise_octet(s, values.add(r * stride), groups, to, tile, (r, at));
+                let (scales, sums, poison) = octet(s, values.add(r * stride), groups, codes[r].as_mut_ptr());
+                // What is not finite shows in every number that products are multiplied with.
+                tile.units.add(at / OCTET * TILE + r).cast_mut().write(scales.unit + poison);
+                for g in 0..groups {
+                    let scale = scales.scale(g) + poison;
+                    note(tile, r, at / GROUP + g, scale, scales.multiples[g], sums[g]);
+                }
             }
             for r in exist..TILE {
                 for g in 0..groups {
-                    note(tile, r, at / GROUP + g, 0.0, 0, [0.0; 2]);
+                    note(tile, r, at / GROUP + g, 0.0, 0, [0; 2]);
                 }
                 tile.units.add(at / OCTET * TILE + r).cast_mut().write(0.0);
             }
@@ -358,44 +356,14 @@ unsafe fn quantise_tile<S: Dot>(
     }
 }
 
-/// Quantises up to 256 values, `groups` of 32, that are row `r` of a tile from value `at` on.
+/// Stores what is to be known of group `g` of row `r` of a tile.
 #[inline(always)]
-unsafe fn quantise_octet<S: Dot>(
-    s: S,
-    x: *const f32,
-    groups: usize,
-    codes: *mut i8,
-    tile: Tile,
-    (r, at): (usize, usize),
-) {
-    // SAFETY: the caller gives values, room for their codes, and a place in the tile.
-    unsafe {
-        let scales = Scales::of(s, x, groups);
-        let mut poison = s.zero();
-        for g in 0..groups {
-            let sums = scales.group(s, x, g, codes.add(g * GROUP), &mut poison);
-            note(tile, r, at / GROUP + g, scales.scale(g), scales.multiples[g], sums);
-        }
-        // What is not finite shows in every number that products are multiplied with.
-        let poison = s.reduce_sum(poison);
-        tile.units.add(at / OCTET * TILE + r).cast_mut().write(scales.unit + poison);
-        if poison.is_nan() {
-            for g in 0..groups {
-                note(tile, r, at / GROUP + g, poison, 0, [0.0; 2]);
-            }
-        }
-    }
-}
-
-/// Stores what is to be known of group `g` of row `r` of a tile, the sums of its halves being small whole numbers.
-#[inline(always)]
-unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, multiple: i16, [low, high]: [f32; 2]) {
+unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, multiple: i16, [low, high]: [i32; 2]) {
     // SAFETY: the caller gives a row and a group of the tile.
     unsafe {
         let (at, paired) = (g * TILE + r, (g / 2 * TILE + r) * 2 + g % 2);
         tile.scales.add(at).cast_mut().write(scale);
-        tile.sums.add(at).cast_mut().write(scale * (low + high));
-        let [low, high] = [low.to_int_unchecked::<i32>(), high.to_int_unchecked::<i32>()];
+        tile.sums.add(at).cast_mut().write(scale * (low + high) as f32);
         tile.starts.add(paired).cast_mut().write(-128 * (low + high));
         tile.multiples.add(paired).cast_mut().write(multiple);
         tile.fine_starts.add(2 * g * TILE + r).cast_mut().write(-128 * low);

@@ -270,6 +270,19 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { [dpbusd::<DOT>(start[0], w[0], a[0]), dpbusd::<DOT>(start[1], w[1], a[1])] }
     }
     #[inline(always)]
+    fn sums_of_runs(self, x: Self::Bytes) -> [i32; 4] {
+        unsafe {
+            let sums = |x| {
+                let fours = dpbusd::<DOT>(_mm256_setzero_si256(), _mm256_set1_epi8(1), x);
+                let twice = _mm256_add_epi32(fours, _mm256_shuffle_epi32::<0b10_11_00_01>(fours));
+                let all = _mm256_add_epi32(twice, _mm256_shuffle_epi32::<0b01_00_11_10>(twice));
+                [_mm256_extract_epi32::<0>(all), _mm256_extract_epi32::<4>(all)]
+            };
+            let ([a, b], [c, d]) = (sums(x[0]), sums(x[1]));
+            [a, b, c, d]
+        }
+    }
+    #[inline(always)]
     fn signed_start(self, a: Self::Bytes) -> Self::Sums {
         unsafe {
             let (zero, offset) = (_mm256_setzero_si256(), _mm256_set1_epi8(-128));

@@ -309,6 +309,18 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { dpbusd::<DOT>(start, w, a) }
     }
     #[inline(always)]
+    fn sums_of_runs(self, x: __m512i) -> [i32; 4] {
+        unsafe {
+            let fours = dpbusd::<DOT>(_mm512_setzero_si512(), _mm512_set1_epi8(1), x);
+            let twice = _mm512_add_epi32(fours, _mm512_shuffle_epi32::<0b10_11_00_01>(fours));
+            let all = _mm512_add_epi32(twice, _mm512_shuffle_epi32::<0b01_00_11_10>(twice));
+            let firsts = _mm512_castsi512_si128(_mm512_maskz_compress_epi32(0x1111, all));
+            let mut out = [0; 4];
+            _mm_storeu_si128(out.as_mut_ptr().cast(), firsts);
+            out
+        }
+    }
+    #[inline(always)]
     fn signed_start(self, a: __m512i) -> __m512i {
         unsafe {
             let zero = _mm512_setzero_si512();

@@ -165,6 +165,8 @@ pub trait Dot: Simd {
     fn offset_sums(self, offset: u8, a: Self::Bytes) -> Self::Sums;
     /// `start + w0 a0 + .. + w3 a3` for each four bytes; codes `w` in `0..=127`, so that no 16-bit sum saturates.
     fn dot_unsigned(self, start: Self::Sums, w: Self::Bytes, a: Self::Bytes) -> Self::Sums;
+    /// The sums of 16 signed bytes each.
+    fn sums_of_runs(self, x: Self::Bytes) -> [i32; 4];
     /// What [`Dot::dot_signed`] starts from.
     fn signed_start(self, a: Self::Bytes) -> Self::Sums;
     /// `w0 a0 + .. + w3 a3` for each four bytes, any `i8` as `w`; `start` comes from [`Dot::signed_start`] of `a`.

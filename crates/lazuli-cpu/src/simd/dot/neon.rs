@@ -266,6 +266,10 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         self.dot_signed(start, w, a)
     }
     #[inline(always)]
+    fn sums_of_runs(self, x: Self::Bytes) -> [i32; 4] {
+        unsafe { from_fn(|i| i32::from(vaddlvq_s8(signed(x[i])))) }
+    }
+    #[inline(always)]
     fn signed_start(self, _a: Self::Bytes) -> Self::Sums {
         self.no_sums()
     }

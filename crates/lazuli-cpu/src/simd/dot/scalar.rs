@@ -127,6 +127,10 @@ impl Dot for Scalar {
         from_fn(|lane| start[lane] + dot4(|i| i32::from(w[i]), |i| i8_at(&a, i), lane))
     }
     #[inline]
+    fn sums_of_runs(self, x: [u8; 64]) -> [i32; 4] {
+        from_fn(|run| (0..16).map(|i| i8_at(&x, 16 * run + i)).sum())
+    }
+    #[inline]
     fn signed_start(self, _a: [u8; 64]) -> [i32; 16] {
         [0; 16]
     }

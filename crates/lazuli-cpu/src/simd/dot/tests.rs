@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 45;
+const OPERATIONS: usize = 46;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -70,6 +70,9 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 to.cast::<f32>().write_unaligned(sum);
             }
             26..44 => decoding(s, op - 26, (w, bits), p, to),
+            44 => {
+                to.cast::<[i32; 4]>().write_unaligned(s.sums_of_runs(v));
+            }
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
