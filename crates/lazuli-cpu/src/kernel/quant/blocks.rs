@@ -259,9 +259,17 @@ pub(super) trait Blocks: 'static {
         s.wide_zero()
     }
     /// Writes the numbers of 256 weights `d * scale * (code - CENTRE) + min`: pairs of integer scales, the first in the low
-    /// 16 bits, in the first 4, `d` in the next, and the mins in the last 8 of 16; unused unless [`Blocks::CENTRE`].
+    /// 16 bits, in the first 4, `d` in the next, and the mins in the last 8 of 16. Unused unless
+    /// [`Blocks::CENTRE`].
     #[inline(always)]
     unsafe fn integers<S: Dot>(_s: S, _o: Octet, _to: *mut f32) {}
+    /// Codes of two groups of 32 that stand one group apart, in the order of [`Row::paired`](super::acts::Row); unused
+    /// unless [`Blocks::CENTRE`].
+    #[inline(always)]
+    unsafe fn paired<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        // SAFETY: the caller's octet.
+        unsafe { Self::codes::<S, C>(s, o) }
+    }
     /// Bytes from a row's first scale (and bias) to the first of octet `octet`; unused for one plane.
     #[inline(always)]
     fn side_offset(_octet: usize, _layout: SideLayout) -> usize {

@@ -3,6 +3,7 @@
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
 use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32};
+use super::superblock::Superblock;
 use crate::simd::Dot;
 
 /// `d`, then 32 signed bytes.
@@ -180,13 +181,20 @@ impl Blocks for Q4K {
         unsafe { s.nibbles(o.at(16 + 32 * C)) }
     }
     #[inline(always)]
+    unsafe fn paired<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { <Self as Superblock>::codes::<S, C>(s, o) }
+    }
+    #[inline(always)]
     unsafe fn integers<S: Dot>(s: S, o: Octet, to: *mut f32) {
         unsafe {
             let (scales, mins) = (six_bit_scales(o.0), six_bit_mins(o.0));
-            for pair in 0..4 {
-                let both = scales >> (16 * pair);
-                to.cast::<u32>().add(pair).write((both & 0xff | (both & 0xff00) << 8) as u32);
-            }
+            // Bytes become numbers of 16 bits.
+            let apart = |four: u64| {
+                let two = (four | four << 16) & 0x0000_ffff_0000_ffff;
+                (two | two << 8) & 0x00ff_00ff_00ff_00ff
+            };
+            to.cast::<u64>().write_unaligned(apart(scales & 0xffff_ffff));
+            to.cast::<u64>().add(1).write_unaligned(apart(scales >> 32));
             let [d, dmin] = s.two_f16(read_u32(o.0));
             to.add(4).write(d);
             let centre = s.eight_mul(s.eight_u8(scales), s.eight_splat(f32::from(Self::CENTRE) * d));

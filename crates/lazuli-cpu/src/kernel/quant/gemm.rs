@@ -178,11 +178,11 @@ unsafe fn add_half_octet<S: Dot, const V: usize, const N: usize>(
                     dots[m] = [s.splat_two(acts.starts.add((pair * TILE + m) * 2)); 2];
                 }
             }
-            let weights = panel.codes.add((pair * PAIR / 4 * V + N) * vector);
+            let weights = panel.codes.add(((at / 4 + pair % 2 * 8) * V + N) * vector);
             let values = acts.codes.add(pair * PAIR * TILE);
             for four in 0..GROUP / 4 {
                 let low = s.codes(weights.add(four * V * vector));
-                let high = s.codes(weights.add((four + GROUP / 4) * V * vector));
+                let high = s.codes(weights.add((four + PAIR / 4) * V * vector));
                 for m in 0..TILE {
                     let a = s.codes_splat_two(values.add((four * TILE + m) * 8));
                     dots[m][0] = s.dot_codes(dots[m][0], low, a);

@@ -3,8 +3,11 @@
 //! A panel holds `rows` weight rows (a few native vectors of them) over the whole of `k`:
 //! codes `[k / 4][rows][4]`, signed, plus [`Dot::PANEL_BIAS`]; and numbers `[k / 256][count][rows]`: for each row 8
 //! scales of 32 weights and 8 mins, or 16 scales of 16 weights, and 16 mins if there are any ([`numbers`]).
-//! `w = scale * code + min`. Where scales are integers ([`Blocks::CENTRE`]), numbers are [`Blocks::integers`], and of each
-//! 64 weights a vector of fours of the first 32 stands interleaved with that of the others ([`Dot::interleave`]).
+//! `w = scale * code + min`.
+//!
+//! Where scales are integers ([`Blocks::CENTRE`]), numbers are [`Blocks::integers`], and a vector of codes has fours of two
+//! neighbouring groups of 32 for half of its rows: codes are `[k / 128][halves][2][8][rows / 2][groups][4]` for each vector
+//! of rows, where the first half of the rows has two of each four ([`slot`]), as [`Dot::add_interleaved`] asks.
 
 use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder, SidePlanes, Sides};
 use super::decode::prefetch;
@@ -95,17 +98,25 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usiz
                     } else {
                         Octet(row.0.add(o * F::OCTET_BYTES), row.1.at::<F>(o))
                     };
-                    unpack::<S, F>(s, octet, &mut unpacked.codes[lane], &mut unpacked.numbers[lane]);
+                    let slot = if F::CENTRE > 0 { slot(lane, S::LANES) } else { lane };
+                    unpack::<S, F>(s, octet, &mut unpacked.codes[slot], &mut unpacked.numbers[lane]);
                 }
             }
             // SAFETY: the panel has room for `vectors` vectors at each of its steps.
-            unsafe { spread(source.level, &unpacked, numbers(F::FINE && F::MINS), (vectors, v, o), panel) }
-            if F::CENTRE > 0 {
-                // SAFETY: as above; the octet was just written.
-                unsafe { interleave(s, (vectors, v, o), panel) }
+            unsafe {
+                if F::CENTRE > 0 {
+                    spread_pairs(source.level, &unpacked, (vectors, v, o), panel);
+                } else {
+                    spread(source.level, &unpacked, numbers(F::FINE && F::MINS), (vectors, v, o), panel);
+                }
             }
         }
     }
+}
+
+/// Where row `lane` of a vector stands among rows whose codes are paired: the first two of each four before the others.
+fn slot(lane: usize, lanes: usize) -> usize {
+    lane / 4 * 2 + lane % 2 + lane % 4 / 2 * (lanes / 2)
 }
 
 /// Unpacks 256 weights of one row.
@@ -127,14 +138,19 @@ unsafe fn unpack<S: Dot, F: Blocks>(
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
         let to = codes.as_mut_ptr();
+        if F::CENTRE > 0 {
+            // First groups of all pairs, then second ones.
+            s.store_bytes(to, s.add_byte(F::paired::<S, 0>(s, o), bias));
+            s.store_bytes(to.add(64), s.add_byte(F::paired::<S, 2>(s, o), bias));
+            s.store_bytes(to.add(128), s.add_byte(F::paired::<S, 1>(s, o), bias));
+            s.store_bytes(to.add(192), s.add_byte(F::paired::<S, 3>(s, o), bias));
+            F::integers(s, o, numbers.as_mut_ptr());
+            return;
+        }
         s.store_bytes(to, s.add_byte(signed::<S, F, 0>(s, o), bias));
         s.store_bytes(to.add(64), s.add_byte(signed::<S, F, 1>(s, o), bias));
         s.store_bytes(to.add(128), s.add_byte(signed::<S, F, 2>(s, o), bias));
         s.store_bytes(to.add(192), s.add_byte(signed::<S, F, 3>(s, o), bias));
-        if F::CENTRE > 0 {
-            F::integers(s, o, numbers.as_mut_ptr());
-            return;
-        }
         F::store_scales(s, numbers.as_mut_ptr(), F::scales(s, o, s.eight_splat(1.0)));
         if F::MINS && F::FINE {
             s.store_wide(numbers.as_mut_ptr().add(16), F::fine_mins(s, o, s.eight_splat(1.0)));
@@ -154,24 +170,6 @@ unsafe fn signed<S: Dot, F: Blocks, const C: usize>(s: S, o: Octet) -> S::Bytes 
     }
 }
 
-/// Interleaves the vectors of both halves of each 64 weights of octet `o`: vector `v` of `vectors`.
-#[inline(always)]
-unsafe fn interleave<S: Dot>(s: S, (vectors, v, o): (usize, usize, usize), panel: Panel) {
-    let step = vectors * S::LANES;
-    // SAFETY: octet `o` of the panel has 64 steps of codes, each of `vectors` vectors.
-    unsafe {
-        let codes = panel.codes.cast::<i32>().add(o * OCTET / 4 * step + v * S::LANES);
-        for four in 0..OCTET / 4 {
-            if four % 16 < 8 {
-                let (low, high) = (codes.add(four * step), codes.add((four + 8) * step));
-                let both = s.interleave(s.load_i32(low), s.load_i32(high));
-                s.store_i32(low, both[0]);
-                s.store_i32(high, both[1]);
-            }
-        }
-    }
-}
-
 stamp! {
     /// Transposes one vector of unpacked rows into octet `o` of the panel: vector `v` of `vectors`. The same code for
     /// every format, and so compiled once.
@@ -181,6 +179,40 @@ stamp! {
         at: (usize, usize, usize),
         panel: Panel,
     ) = spread_generic;
+}
+
+stamp! {
+    /// The same of rows whose codes are paired.
+    unsafe fn spread_pairs(unpacked: &Unpacked, at: (usize, usize, usize), panel: Panel) = spread_pairs_generic;
+}
+
+#[inline(always)]
+unsafe fn spread_pairs_generic<S: Dot>(
+    s: S,
+    unpacked: &Unpacked,
+    (vectors, v, o): (usize, usize, usize),
+    panel: Panel,
+) {
+    const PLANE: usize = OCTET / 2;
+    let vector = 4 * S::LANES;
+    let step = vectors * vector;
+    // SAFETY: octet `o` of the panel has 64 steps of codes, each of `vectors` vectors. A row's first groups and its second
+    // ones count as rows.
+    unsafe {
+        let mut to = panel.codes.add(o * OCTET / 4 * step + v * vector);
+        for half in 0..2 {
+            for rows in 0..2 {
+                let from =
+                    unpacked.codes.as_ptr().cast::<u8>().add(rows * S::LANES / 2 * OCTET + half * PLANE / 2);
+                for at in (0..PLANE / 2).step_by(vector) {
+                    s.transpose(from.add(at), PLANE, to, step);
+                    to = to.add(S::LANES * step);
+                }
+            }
+        }
+    }
+    // SAFETY: as above.
+    unsafe { spread_numbers(s, unpacked, numbers(false), (vectors, v, o), panel) }
 }
 
 #[inline(always)]
@@ -200,6 +232,23 @@ unsafe fn spread_generic<S: Dot>(
             let from = unpacked.codes.as_ptr().cast::<u8>().add(at);
             s.transpose(from, OCTET, codes.add(at / 4 * step), step);
         }
+        spread_numbers(s, unpacked, count, (vectors, v, o), panel);
+    }
+}
+
+/// Transposes the numbers of one vector of rows.
+#[inline(always)]
+unsafe fn spread_numbers<S: Dot>(
+    s: S,
+    unpacked: &Unpacked,
+    count: usize,
+    (vectors, v, o): (usize, usize, usize),
+    panel: Panel,
+) {
+    let vector = 4 * S::LANES;
+    let step = vectors * vector;
+    // SAFETY: octet `o` of the panel has `count` steps of numbers, each of `vectors` vectors.
+    unsafe {
         let numbers = panel.numbers.cast::<u8>().add(o * count * step + v * vector);
         for at in (0..count).step_by(S::LANES) {
             let from = unpacked.numbers.as_ptr().cast::<u8>().add(4 * at);

@@ -577,10 +577,6 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { _mm256_set1_epi64x(p.cast::<i64>().read_unaligned()) }
     }
     #[inline(always)]
-    fn interleave(self, x: __m256i, y: __m256i) -> [__m256i; 2] {
-        unsafe { [_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y)] }
-    }
-    #[inline(always)]
     unsafe fn add_interleaved(
         self,
         acc: __m256i,

@@ -601,10 +601,6 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { _mm512_set1_epi64(p.cast::<i64>().read_unaligned()) }
     }
     #[inline(always)]
-    fn interleave(self, x: __m512i, y: __m512i) -> [__m512i; 2] {
-        unsafe { [_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y)] }
-    }
-    #[inline(always)]
     unsafe fn add_interleaved(
         self,
         acc: __m512i,

@@ -333,11 +333,9 @@ pub trait Dot: Simd {
     /// # Safety
     /// `p` must be valid for reading both.
     unsafe fn splat_two(self, p: *const i32) -> Self::I;
-    /// The lanes of both vectors in turn, for each 128 bits: the first has those of the lower halves, the second those of
-    /// the upper ones.
-    fn interleave(self, x: Self::I, y: Self::I) -> [Self::I; 2];
-    /// `acc + x f m + y g n` in integers, where `dots` is the [`Dot::interleave`] of `x` and `y`, `f` and `g` stand in the
-    /// lower and upper 16 bits of `factors`, and `m` and `n` at `by`, for all lanes. Dots and `f m` fit 16 bits.
+    /// `acc + x f m + y g n` in integers: `f` and `g` stand in the lower and upper 16 bits of `factors`, `m` and `n` at `by`
+    /// for all lanes. Of each 128 bits of `dots`, the first vector has `x` and `y` of the first two lanes in turn, and the
+    /// second those of the other two. They fit 16 bits, and so do `f m` and `g n`.
     ///
     /// # Safety
     /// `by` must be valid for reading two numbers.

@@ -564,10 +564,6 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         unsafe { vreinterpretq_s32_s64(vdupq_n_s64(p.cast::<i64>().read_unaligned())) }
     }
     #[inline(always)]
-    fn interleave(self, x: int32x4_t, y: int32x4_t) -> [int32x4_t; 2] {
-        unsafe { [vzip1q_s32(x, y), vzip2q_s32(x, y)] }
-    }
-    #[inline(always)]
     unsafe fn add_interleaved(
         self,
         acc: int32x4_t,

@@ -354,10 +354,6 @@ impl Dot for Scalar {
         from_fn(|i| x[i % 2])
     }
     #[inline]
-    fn interleave(self, x: [i32; 4], y: [i32; 4]) -> [[i32; 4]; 2] {
-        [[x[0], y[0], x[1], y[1]], [x[2], y[2], x[3], y[3]]]
-    }
-    #[inline]
     unsafe fn add_interleaved(
         self,
         acc: [i32; 4],

@@ -259,19 +259,21 @@ unsafe fn pairs_generic<S: Dot>(
     by: &[i16; 2],
     out: &mut [i32; 16],
 ) {
-    let biased = |x: &[[i8; 4]; 16]| x.map(|x| x.map(|w| (w as u8).wrapping_add(S::PANEL_BIAS)));
-    let (low, high) = (biased(low), biased(high));
+    let biased = |x: [i8; 4]| x.map(|w| (w as u8).wrapping_add(S::PANEL_BIAS));
     let start = |a: &[i8]| -i32::from(S::PANEL_BIAS) * a.iter().map(|&a| i32::from(a)).sum::<i32>();
     let starts = [start(&a[..4]), start(&a[4..])];
+    // Lanes of both runs in turn, two rows of each four in the first vector and two in the second.
+    let mut panel = [[[0u8; 4]; 16]; 2];
+    for row in 0..S::LANES {
+        let at = row / 4 * 4 + row % 2 * 2;
+        panel[row % 4 / 2][at] = biased(low[row]);
+        panel[row % 4 / 2][at + 1] = biased(high[row]);
+    }
     // SAFETY: no level has more than 16 lanes.
     unsafe {
-        let codes = s.interleave(s.load_i32(low.as_ptr().cast()), s.load_i32(high.as_ptr().cast()));
-        let mut panel = [[0u8; 64]; 2];
-        s.store_i32(panel[0].as_mut_ptr().cast(), codes[0]);
-        s.store_i32(panel[1].as_mut_ptr().cast(), codes[1]);
         let a = s.codes_splat_two(a.as_ptr());
         let start = s.splat_two(starts.as_ptr());
-        let dots = [0, 1].map(|i: usize| s.dot_codes(start, s.codes(panel[i].as_ptr()), a));
+        let dots = [0, 1].map(|i: usize| s.dot_codes(start, s.codes(panel[i].as_ptr().cast()), a));
         let sums = s.add_interleaved(s.splat_i32(7), dots, s.load_i32(factors.as_ptr().cast()), by.as_ptr());
         s.store_i32(out.as_mut_ptr(), sums);
     }
