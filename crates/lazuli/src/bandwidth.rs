@@ -25,7 +25,7 @@ fn measure(workers: &Workers, bytes: usize, passes: usize) -> lazuli_core::Resul
     // The memory that models' arrays get, huge pages included.
     let mut memory = Buffer::zeroed(words * size_of::<i32>())?;
     // Every page must be written: untouched ones are all the same page of zeros, which stays in the cache.
-    let piece = [0x55; 64 << 10];
+    let piece = vec![0x55; 1 << 20];
     for start in (0..memory.len()).step_by(piece.len()) {
         memory.write(start, &piece[..piece.len().min(memory.len() - start)]);
     }
