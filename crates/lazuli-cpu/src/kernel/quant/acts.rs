@@ -3,8 +3,8 @@
 //! Each 32 values along a row become 32 signed bytes and one `f32` scale, `x = scale * code` with codes in
 //! `-127..=127`, beside their sum for weights with a min. The scales of 256 values are whole multiples, up to 255, of
 //! one unit, so that kernels can scale in integers. Few rows are laid out row by row for kernels that walk weight
-//! rows; many rows in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels: a four of the first
-//! 32 of each 64 values stands beside that of the second, for kernels that scale both together.
+//! rows; many rows in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels, and once more with a
+//! four of the first 32 of each 64 values beside that of the second, for kernels that scale both together.
 
 use super::blocks::{GROUP, OCTET};
 use crate::simd::{Dot, Level, stamp_dot};
@@ -56,14 +56,19 @@ pub(super) struct Row {
 /// One tile's arrays: `TILE` numbers, one for each row, for each step along `k`.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
-    /// `[k / 64][8][TILE][2][4]` codes: value `64 a + 32 d + 4 b + e` of row `c` at `[a][b][c][d][e]`.
+    /// `[k / 4][TILE][4]` codes.
     pub codes: *const i8,
+    /// The codes again, `[k / 64][8][TILE][2][4]`: value `64 a + 32 d + 4 b + e` of row `c` at `[a][b][c][d][e]`. For whole
+    /// octets only.
+    pub paired: *const i8,
     /// `[k / 32][TILE]` scales.
     pub scales: *const f32,
     /// `[k / 32][TILE]` scales times sums.
     pub sums: *const f32,
-    /// `[k / 64][TILE][2]`: -128 times the sum, where a dot product with codes biased by 128 starts.
+    /// `[k / 32][TILE]`: -128 times the sum, where a dot product with codes biased by 128 starts.
     pub starts: *const i32,
+    /// The starts again, `[k / 64][TILE][2]`.
+    pub paired_starts: *const i32,
     /// `[k / 16][TILE]`: the same for 16 codes each.
     pub fine_starts: *const i32,
     /// `[k / 64][TILE][2]`: what multiple of its unit a scale is.
@@ -131,7 +136,7 @@ impl Activations {
 
     fn tile_bytes(self) -> usize {
         let k = self.k.next_multiple_of(PAIR);
-        (TILE * (k + k / GROUP * (4 + 4 + 4 + 8 + 2) + k.div_ceil(OCTET) * 4)).next_multiple_of(64)
+        (TILE * (k + k + k / GROUP * (4 + 4 + 4 + 4 + 8 + 2) + k.div_ceil(OCTET) * 4)).next_multiple_of(64)
     }
 
     /// Row `m` of a buffer in the row-by-row layout.
@@ -157,12 +162,14 @@ impl Activations {
         // Wrapping, because prefetches ask for a tile past the last.
         let k = self.k.next_multiple_of(PAIR);
         let codes = base.wrapping_add(t * self.tile_bytes());
-        let (scales, step) = (codes.wrapping_add(TILE * k).cast::<f32>(), TILE * k / GROUP);
+        let paired = codes.wrapping_add(TILE * k);
+        let (scales, step) = (paired.wrapping_add(TILE * k).cast::<f32>(), TILE * k / GROUP);
         let (sums, starts) = (scales.wrapping_add(step), scales.wrapping_add(2 * step).cast::<i32>());
-        let fine_starts = starts.wrapping_add(step);
+        let (paired_starts, fine_starts) = (starts.wrapping_add(step), starts.wrapping_add(2 * step));
         let units = fine_starts.wrapping_add(2 * step).cast::<f32>();
         let multiples = units.wrapping_add(TILE * k.div_ceil(OCTET)).cast();
-        Tile { codes: codes.cast(), scales, sums, starts, fine_starts, multiples, units }
+        let (codes, paired) = (codes.cast(), paired.cast());
+        Tile { codes, paired, scales, sums, starts, paired_starts, fine_starts, multiples, units }
     }
 }
 
@@ -340,11 +347,18 @@ unsafe fn quantise_tile<S: Dot>(
                 }
                 tile.units.add(at / OCTET * TILE + r).cast_mut().write(0.0);
             }
-            for pair in 0..groups.div_ceil(2) {
-                let to = tile.codes.cast_mut().add((at + pair * PAIR) * TILE);
-                for four in 0..GROUP / 4 {
+            let to = tile.codes.cast_mut().add(at * TILE);
+            for four in 0..groups * GROUP / 4 {
+                for r in 0..TILE {
+                    let from = codes[r].as_ptr().add(4 * four);
+                    to.add((four * TILE + r) * 4).copy_from_nonoverlapping(from, 4);
+                }
+            }
+            if groups == OCTET / GROUP {
+                let to = tile.paired.cast_mut().add(at * TILE);
+                for four in 0..OCTET / 8 {
                     for r in 0..TILE {
-                        let from = codes[r].as_ptr().add(pair * PAIR + 4 * four);
+                        let from = codes[r].as_ptr().add(four / 8 * PAIR + four % 8 * 4);
                         let to = to.add((four * TILE + r) * 8);
                         to.copy_from_nonoverlapping(from, 4);
                         to.add(4).copy_from_nonoverlapping(from.add(GROUP), 4);
@@ -364,7 +378,8 @@ unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, multiple: i16, [low, 
         let (at, paired) = (g * TILE + r, (g / 2 * TILE + r) * 2 + g % 2);
         tile.scales.add(at).cast_mut().write(scale);
         tile.sums.add(at).cast_mut().write(scale * (low + high) as f32);
-        tile.starts.add(paired).cast_mut().write(-128 * (low + high));
+        tile.starts.add(at).cast_mut().write(-128 * (low + high));
+        tile.paired_starts.add(paired).cast_mut().write(-128 * (low + high));
         tile.multiples.add(paired).cast_mut().write(multiple);
         tile.fine_starts.add(2 * g * TILE + r).cast_mut().write(-128 * low);
         tile.fine_starts.add((2 * g + 1) * TILE + r).cast_mut().write(-128 * high);

@@ -141,18 +141,19 @@ unsafe fn integer_tile<S: Dot, const V: usize>(
 /// Fetches `count` weights' worth of a tile: tiles lie far apart, and the processor's own prefetcher starts anew in each.
 #[inline(always)]
 fn fetch<S: Dot, const INTEGER: bool>(s: S, tile: Tile, at: usize, count: usize) {
+    let codes = if INTEGER { tile.paired } else { tile.codes };
     for line in (0..count * TILE).step_by(LINE) {
-        s.prefetch(tile.codes.wrapping_add(at * TILE + line).cast());
+        s.prefetch(codes.wrapping_add(at * TILE + line).cast());
     }
     let group = at / GROUP * TILE;
     if INTEGER {
         s.prefetch(tile.multiples.wrapping_add(group).cast());
         s.prefetch(tile.units.wrapping_add(at / OCTET * TILE).cast());
+        s.prefetch(tile.sums.wrapping_add(group).cast());
+        s.prefetch(tile.paired_starts.wrapping_add(group).cast());
     } else {
         s.prefetch(tile.scales.wrapping_add(group).cast());
     }
-    s.prefetch(tile.sums.wrapping_add(group).cast());
-    s.prefetch(tile.starts.wrapping_add(group).cast());
 }
 
 /// 128 weights of vector `N` of the panel, with four integer scales: products are scaled and added as integers. A dot
@@ -175,11 +176,11 @@ unsafe fn add_half_octet<S: Dot, const V: usize, const N: usize>(
             let mut dots = [[s.splat_i32(0); 2]; TILE];
             if S::PANEL_BIAS != 0 {
                 for m in 0..TILE {
-                    dots[m] = [s.splat_two(acts.starts.add((pair * TILE + m) * 2)); 2];
+                    dots[m] = [s.splat_two(acts.paired_starts.add((pair * TILE + m) * 2)); 2];
                 }
             }
             let weights = panel.codes.add(((at / 4 + pair % 2 * 8) * V + N) * vector);
-            let values = acts.codes.add(pair * PAIR * TILE);
+            let values = acts.paired.add(pair * PAIR * TILE);
             for four in 0..GROUP / 4 {
                 let low = s.codes(weights.add(four * V * vector));
                 let high = s.codes(weights.add((four + PAIR / 4) * V * vector));
@@ -221,8 +222,7 @@ unsafe fn add_group<S: Dot, const V: usize, const MINS: bool>(
     let (lanes, group) = (S::LANES, at / GROUP * TILE);
     // SAFETY: the caller's panel and tile reach over the group.
     unsafe {
-        let starts = acts.starts.add(at / PAIR * TILE * 2 + at % PAIR / GROUP);
-        let dots = dots::<S, V, GROUP>(s, panel, acts, at, (starts, 2));
+        let dots = dots::<S, V, GROUP>(s, panel, acts, at, acts.starts.add(group));
         let from = panel.numbers.add((at / OCTET * numbers(false) + at % OCTET / GROUP) * V * lanes);
         for m in 0..TILE {
             let scale = s.splat(*acts.scales.add(group + m));
@@ -257,7 +257,7 @@ unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool>(
         for half in 0..2 {
             let at = at + half * HALF;
             let starts = acts.fine_starts.add(at / HALF * TILE);
-            let dots = dots::<S, V, HALF>(s, panel, acts, at, (starts, 1));
+            let dots = dots::<S, V, HALF>(s, panel, acts, at, starts);
             let from = panel.numbers.add((at / OCTET * numbers(MINS) + at % OCTET / HALF) * V * lanes);
             for m in 0..TILE {
                 for v in 0..V {
@@ -284,14 +284,14 @@ unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool>(
     }
 }
 
-/// Integer products of `STEP` weights of all rows with those of the tile; `starts` stand a step apart.
+/// Integer products of `STEP` weights of all rows with those of the tile.
 #[inline(always)]
 unsafe fn dots<S: Dot, const V: usize, const STEP: usize>(
     s: S,
     panel: Panel,
     acts: Tile,
     at: usize,
-    (starts, step): (*const i32, usize),
+    starts: *const i32,
 ) -> [[S::I; V]; TILE] {
     let vector = 4 * S::LANES;
     let mut dots = [[s.splat_i32(0); V]; TILE];
@@ -299,18 +299,17 @@ unsafe fn dots<S: Dot, const V: usize, const STEP: usize>(
     unsafe {
         if S::PANEL_BIAS != 0 {
             for m in 0..TILE {
-                dots[m] = [s.splat_i32(*starts.add(m * step)); V];
+                dots[m] = [s.splat_i32(*starts.add(m)); V];
             }
         }
-        let weights = panel.codes.add(at * V * S::LANES);
-        let values = acts.codes.add((at / PAIR * PAIR + at % GROUP * 2) * TILE + at % PAIR / GROUP * 4);
+        let (weights, values) = (panel.codes.add(at * V * S::LANES), acts.codes.add(at * TILE));
         for four in 0..STEP / 4 {
             let mut w = [s.codes(weights.add(four * V * vector)); V];
             for v in 1..V {
                 w[v] = s.codes(weights.add((four * V + v) * vector));
             }
             for m in 0..TILE {
-                let a = s.codes_splat(values.add((four * TILE + m) * 8));
+                let a = s.codes_splat(values.add((four * TILE + m) * 4));
                 for v in 0..V {
                     dots[m][v] = s.dot_codes(dots[m][v], w[v], a);
                 }
