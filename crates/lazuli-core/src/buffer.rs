@@ -16,9 +16,9 @@ use crate::{Error, Result};
 /// Buffers start on a page, so that a GPU can share them and kernels can use aligned loads.
 pub const ALIGNMENT: usize = 16 * 1024;
 
-/// What a huge page has on x86 and on Arm with pages of 4 KB. One entry of the TLB for as much, in place of 512, is worth
+/// Bytes of a huge page, on x86 and on Arm with pages of 4 KB. One entry of the TLB for as much, in place of 512, is worth
 /// a third of the bandwidth that a core gets where page tables are nested (a virtual machine).
-const HUGE_PAGE: usize = 2 << 20;
+pub const HUGE_PAGE: usize = 2 << 20;
 /// Buffers from here on ask for huge pages: those that contexts of many tokens fill. The first use of such a page clears 2 MB
 /// and may wait until the system has moved others out of the way, up to 0.3 s in all, and a short answer is done before.
 const LARGE: usize = 256 << 20;

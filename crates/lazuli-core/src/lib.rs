@@ -34,7 +34,7 @@ mod shape;
 
 pub use array::{Array, Plane, View};
 pub use backend::{Backend, Bindings, Program, Ticket};
-pub use buffer::{Buffer, Mapped};
+pub use buffer::{Buffer, HUGE_PAGE, Mapped};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use fused::Fused;

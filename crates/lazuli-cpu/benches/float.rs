@@ -9,7 +9,7 @@ use std::time::Instant;
 use lazuli_cpu::kernel::attention::{Arrays, Attention, Batch, Shape};
 use lazuli_cpu::kernel::elementwise::{Access, Elementwise, Input, Instr, Operation, Output, Program};
 use lazuli_cpu::kernel::matmul_float::{MatmulFloat, Weights};
-use lazuli_cpu::kernel::{Element, gated, norm};
+use lazuli_cpu::kernel::{Element, gated, norm, stream};
 use lazuli_cpu::pool::Pool;
 use lazuli_cpu::simd::Level;
 
@@ -109,23 +109,16 @@ impl Bench {
         if self.skip("stream") {
             return;
         }
-        let data = vec![1_u64; 64 << 20];
+        let (level, data) = (self.level, vec![1_i32; 128 << 20]);
         // 16 MB at a time, cold each time.
-        let piece = 2 << 20;
+        let piece = 4 << 20;
         let seconds = self.best(|pool, round| {
             let data = &data[round % 32 * piece..][..piece];
             pool.run(|worker| {
-                let part = &data[worker.part(data.len())];
-                let mut sums = [0_u64; 16];
-                for chunk in part.chunks_exact(16) {
-                    for (sum, value) in sums.iter_mut().zip(chunk) {
-                        *sum = sum.wrapping_add(*value);
-                    }
-                }
-                black_box(sums);
+                black_box(stream::sum(level, &data[worker.part(data.len())]));
             });
         });
-        println!("stream: {:.1} GB/s read", (piece * 8) as f64 / seconds / 1e9);
+        println!("stream: {:.1} GB/s read", (piece * 4) as f64 / seconds / 1e9);
     }
 
     fn matmul(&mut self, name: &str, element: Element, [m, n, k]: [usize; 3]) {

@@ -14,9 +14,6 @@ use memmap2::Mmap;
 
 use crate::error::{Error, Result};
 
-/// A huge page of x86, and of Arm with pages of 4 KB.
-pub(crate) const HUGE_PAGE: usize = 2 << 20;
-
 /// A read-only file in memory; cheap to clone, unmapped when the last clone goes.
 #[derive(Clone)]
 pub struct MappedFile {

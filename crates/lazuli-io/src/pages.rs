@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::mmap::HUGE_PAGE;
+use lazuli_core::HUGE_PAGE;
 
 /// Collects bytes and hands them on in steps of 2 MB that begin at multiples of 2 MB in the file, whatever sizes they come
 /// in. [`flush`](Write::flush) hands on the rest; so does dropping, but its errors go unseen.

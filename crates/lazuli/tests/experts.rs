@@ -5,14 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use lazuli::backends::{Precision, RuntimeOptions};
-use lazuli::core::DType;
+use lazuli::core::{DType, HUGE_PAGE};
 use lazuli::nn::Logits;
 use lazuli::synth::{Synth, SynthFormat};
 use lazuli::{DecodeTraffic, Model, Session};
 use serde_json::json;
-
-/// The most that the system maps at once.
-const HUGE_PAGE: u64 = 2 << 20;
 
 /// Bytes of the mapped weights below `folder` that this process has in its page table.
 fn resident(folder: &Path) -> u64 {
@@ -55,7 +52,7 @@ fn check(folder: &Path, experts: f64, slack: std::ops::Range<f64>) {
     let files = names.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).count() as u64;
     let opened = resident(folder);
     assert!(
-        opened <= files * HUGE_PAGE,
+        opened <= files * HUGE_PAGE as u64,
         "opening reads headers alone, and {opened} bytes of {files} files were read"
     );
     let logits = session.feed(&[7], Logits::Last).expect("it runs");

@@ -16,8 +16,8 @@ pub(super) const FEW: usize = 4;
 pub(super) const TILE: usize = 4;
 /// Values of a row that one unit of quantising covers in the row-by-row layout.
 const UNIT: usize = 4 * OCTET;
-/// Values of two groups, which lie interleaved in a tile.
-const PAIR: usize = 2 * GROUP;
+/// Values of two groups, which lie interleaved in a tile and whose integer dot products are scaled together.
+pub(super) const PAIR: usize = 2 * GROUP;
 /// 256 values whose largest magnitude is below this are taken as zero: reciprocals could overflow.
 const TINY: f32 = 1e-30;
 /// The largest multiple of a unit: with a signed byte as the weights' own scale it still fits 16 bits.

@@ -190,7 +190,7 @@ pub(super) unsafe fn read_u32(p: *const u8) -> u32 {
 
 /// A format whose weights are `scale * (code - OFFSET) + min`, with integer codes or [`Blocks::FLOAT`] ones.
 ///
-/// Codes come in natural order, 64 at a time. Scales stand for 32 weights each, or for 16 ([`Blocks::FINE`]);
+/// Codes come 64 at a time, in natural order unless they are centred. Scales stand for 32 weights each, or for 16 ([`Blocks::FINE`]);
 /// so do mins, where [`Blocks::MINS`] says there are any.
 pub(super) trait Blocks: 'static {
     /// Weights per block: 32 or 256.
@@ -220,7 +220,7 @@ pub(super) trait Blocks: 'static {
     /// The scales of 256 weights.
     type Scales<S: Dot>: Copy;
 
-    /// Codes `64 C .. 64 C + 64`.
+    /// Codes `64 C .. 64 C + 64`; of formats with a [`Blocks::CENTRE`] in the order of [`Row::paired`](super::acts::Row).
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
     /// A set bit for each of those codes that is negative; unused unless [`Blocks::SIGN_BITS`].
     #[inline(always)]
@@ -259,17 +259,9 @@ pub(super) trait Blocks: 'static {
         s.wide_zero()
     }
     /// Writes the numbers of 256 weights `d * scale * (code - CENTRE) + min`: pairs of integer scales, the first in the low
-    /// 16 bits, in the first 4, `d` in the next, and the mins in the last 8 of 16. Unused unless
-    /// [`Blocks::CENTRE`].
+    /// 16 bits, in the first 4, `d` in the next, and the mins in the last 8 of 16; unused unless [`Blocks::CENTRE`].
     #[inline(always)]
     unsafe fn integers<S: Dot>(_s: S, _o: Octet, _to: *mut f32) {}
-    /// Codes of two groups of 32 that stand one group apart, in the order of [`Row::paired`](super::acts::Row); unused
-    /// unless [`Blocks::CENTRE`].
-    #[inline(always)]
-    unsafe fn paired<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        // SAFETY: the caller's octet.
-        unsafe { Self::codes::<S, C>(s, o) }
-    }
     /// Bytes from a row's first scale (and bias) to the first of octet `octet`; unused for one plane.
     #[inline(always)]
     fn side_offset(_octet: usize, _layout: SideLayout) -> usize {

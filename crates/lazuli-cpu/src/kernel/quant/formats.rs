@@ -178,10 +178,6 @@ impl Blocks for Q4K {
     six_bit!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        unsafe { s.nibbles(o.at(16 + 32 * C)) }
-    }
-    #[inline(always)]
-    unsafe fn paired<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe { <Self as Superblock>::codes::<S, C>(s, o) }
     }
     #[inline(always)]

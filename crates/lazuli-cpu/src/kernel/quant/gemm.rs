@@ -1,6 +1,6 @@
 //! Many rows of activations: one packed panel of weight rows times tile after tile of activations.
 
-use super::acts::{Activations, TILE, Tile};
+use super::acts::{Activations, PAIR, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
 use super::panel::{Panel, numbers};
 use crate::simd::{Dot, Isa};
@@ -61,8 +61,6 @@ pub(super) struct Job {
 
 /// A cache line.
 const LINE: usize = 64;
-/// Two groups, whose integer dot products are scaled together.
-const PAIR: usize = 2 * GROUP;
 /// Weights of one scale where a group has two.
 const HALF: usize = GROUP / 2;
 
@@ -81,9 +79,10 @@ struct Ends {
 
 /// A depth of one panel for one tile, all sums in registers; meanwhile the same depth of tile `next` is fetched.
 ///
-/// `STEP` is the weights of one scale; `MINS` says whether mins follow the scales.
+/// `STEP` is the weights of one scale; `MINS` says whether mins follow the scales, and `INTEGER` that scales are integers:
+/// a depth is whole octets then.
 #[inline(always)]
-unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
+unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool, const INTEGER: bool>(
     s: S,
     panel: Panel,
     acts: Tile,
@@ -91,48 +90,28 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool>(
     k: std::ops::Range<usize>,
     ends: Ends,
 ) {
+    let step = if INTEGER { OCTET / 2 } else { GROUP };
     // SAFETY: the caller gives a panel and a tile that reach over `k`, and rows to read and write.
     unsafe {
         let mut sums = [[s.zero(); V]; TILE];
         let mut at = k.start;
         while at < k.end {
-            fetch::<S, false>(s, next, at, GROUP);
-            if STEP == GROUP {
+            fetch::<S, INTEGER>(s, next, at, step);
+            if INTEGER {
+                // Written out, so that the sums stay in registers.
+                add_half_octet::<S, V, 0>(s, panel, acts, at, &mut sums);
+                if V > 1 {
+                    add_half_octet::<S, V, 1>(s, panel, acts, at, &mut sums);
+                }
+                if V > 2 {
+                    add_half_octet::<S, V, 2>(s, panel, acts, at, &mut sums);
+                }
+            } else if STEP == GROUP {
                 add_group::<S, V, MINS>(s, panel, acts, at, &mut sums);
             } else {
                 add_fine_group::<S, V, MINS>(s, panel, acts, at, &mut sums);
             }
-            at += GROUP;
-        }
-        finish(s, sums, ends);
-    }
-}
-
-/// The same of a panel whose scales are integers; a depth is whole octets.
-#[inline(always)]
-unsafe fn integer_tile<S: Dot, const V: usize>(
-    s: S,
-    panel: Panel,
-    acts: Tile,
-    next: Tile,
-    k: std::ops::Range<usize>,
-    ends: Ends,
-) {
-    // SAFETY: as for `tile`.
-    unsafe {
-        let mut sums = [[s.zero(); V]; TILE];
-        let mut at = k.start;
-        while at < k.end {
-            fetch::<S, true>(s, next, at, OCTET / 2);
-            // Written out, so that the sums stay in registers.
-            add_half_octet::<S, V, 0>(s, panel, acts, at, &mut sums);
-            if V > 1 {
-                add_half_octet::<S, V, 1>(s, panel, acts, at, &mut sums);
-            }
-            if V > 2 {
-                add_half_octet::<S, V, 2>(s, panel, acts, at, &mut sums);
-            }
-            at += OCTET / 2;
+            at += step;
         }
         finish(s, sums, ends);
     }
@@ -383,11 +362,7 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, co
                     s.prefetch_l2(job.next.wrapping_add(line * LINE));
                     line += 1;
                 }
-                if INTEGER {
-                    integer_tile::<S, V>(s, job.panel, acts, next, at..end, ends);
-                } else {
-                    tile::<S, V, STEP, MINS>(s, job.panel, acts, next, at..end, ends);
-                }
+                tile::<S, V, STEP, MINS, INTEGER>(s, job.panel, acts, next, at..end, ends);
             }
         }
     }

@@ -104,11 +104,8 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usiz
             }
             // SAFETY: the panel has room for `vectors` vectors at each of its steps.
             unsafe {
-                if F::CENTRE > 0 {
-                    spread_pairs(source.level, &unpacked, (vectors, v, o), panel);
-                } else {
-                    spread(source.level, &unpacked, numbers(F::FINE && F::MINS), (vectors, v, o), panel);
-                }
+                let kind = (numbers(F::FINE && F::MINS), F::CENTRE > 0);
+                spread(source.level, &unpacked, kind, (vectors, v, o), panel);
             }
         }
     }
@@ -138,19 +135,16 @@ unsafe fn unpack<S: Dot, F: Blocks>(
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
         let to = codes.as_mut_ptr();
+        // Of pairs of groups, all first ones and then all second ones.
+        let [second, third] = if F::CENTRE > 0 { [OCTET / 2, OCTET / 4] } else { [OCTET / 4, OCTET / 2] };
+        s.store_bytes(to, s.add_byte(signed::<S, F, 0>(s, o), bias));
+        s.store_bytes(to.add(second), s.add_byte(signed::<S, F, 1>(s, o), bias));
+        s.store_bytes(to.add(third), s.add_byte(signed::<S, F, 2>(s, o), bias));
+        s.store_bytes(to.add(OCTET / 4 * 3), s.add_byte(signed::<S, F, 3>(s, o), bias));
         if F::CENTRE > 0 {
-            // First groups of all pairs, then second ones.
-            s.store_bytes(to, s.add_byte(F::paired::<S, 0>(s, o), bias));
-            s.store_bytes(to.add(64), s.add_byte(F::paired::<S, 2>(s, o), bias));
-            s.store_bytes(to.add(128), s.add_byte(F::paired::<S, 1>(s, o), bias));
-            s.store_bytes(to.add(192), s.add_byte(F::paired::<S, 3>(s, o), bias));
             F::integers(s, o, numbers.as_mut_ptr());
             return;
         }
-        s.store_bytes(to, s.add_byte(signed::<S, F, 0>(s, o), bias));
-        s.store_bytes(to.add(64), s.add_byte(signed::<S, F, 1>(s, o), bias));
-        s.store_bytes(to.add(128), s.add_byte(signed::<S, F, 2>(s, o), bias));
-        s.store_bytes(to.add(192), s.add_byte(signed::<S, F, 3>(s, o), bias));
         F::store_scales(s, numbers.as_mut_ptr(), F::scales(s, o, s.eight_splat(1.0)));
         if F::MINS && F::FINE {
             s.store_wide(numbers.as_mut_ptr().add(16), F::fine_mins(s, o, s.eight_splat(1.0)));
@@ -171,84 +165,42 @@ unsafe fn signed<S: Dot, F: Blocks, const C: usize>(s: S, o: Octet) -> S::Bytes 
 }
 
 stamp! {
-    /// Transposes one vector of unpacked rows into octet `o` of the panel: vector `v` of `vectors`. The same code for
-    /// every format, and so compiled once.
+    /// Transposes one vector of unpacked rows into octet `o` of the panel: vector `v` of `vectors`, with `count` numbers,
+    /// and `paired` where scales are integers. The same code for every format, and so compiled once.
     unsafe fn spread(
         unpacked: &Unpacked,
-        count: usize,
+        kind: (usize, bool),
         at: (usize, usize, usize),
         panel: Panel,
     ) = spread_generic;
-}
-
-stamp! {
-    /// The same of rows whose codes are paired.
-    unsafe fn spread_pairs(unpacked: &Unpacked, at: (usize, usize, usize), panel: Panel) = spread_pairs_generic;
-}
-
-#[inline(always)]
-unsafe fn spread_pairs_generic<S: Dot>(
-    s: S,
-    unpacked: &Unpacked,
-    (vectors, v, o): (usize, usize, usize),
-    panel: Panel,
-) {
-    const PLANE: usize = OCTET / 2;
-    let vector = 4 * S::LANES;
-    let step = vectors * vector;
-    // SAFETY: octet `o` of the panel has 64 steps of codes, each of `vectors` vectors. A row's first groups and its second
-    // ones count as rows.
-    unsafe {
-        let mut to = panel.codes.add(o * OCTET / 4 * step + v * vector);
-        for half in 0..2 {
-            for rows in 0..2 {
-                let from =
-                    unpacked.codes.as_ptr().cast::<u8>().add(rows * S::LANES / 2 * OCTET + half * PLANE / 2);
-                for at in (0..PLANE / 2).step_by(vector) {
-                    s.transpose(from.add(at), PLANE, to, step);
-                    to = to.add(S::LANES * step);
-                }
-            }
-        }
-    }
-    // SAFETY: as above.
-    unsafe { spread_numbers(s, unpacked, numbers(false), (vectors, v, o), panel) }
 }
 
 #[inline(always)]
 unsafe fn spread_generic<S: Dot>(
     s: S,
     unpacked: &Unpacked,
-    count: usize,
+    (count, paired): (usize, bool),
     (vectors, v, o): (usize, usize, usize),
     panel: Panel,
 ) {
     let vector = 4 * S::LANES;
     let step = vectors * vector;
+    // The halves of paired codes count as rows of half the length, so that there are two sets of rows.
+    let (sets, row) = if paired { (2, OCTET / 2) } else { (1, OCTET) };
     // SAFETY: octet `o` of the panel has 64 steps of codes and `count` of numbers, each of `vectors` vectors.
     unsafe {
-        let codes = panel.codes.add(o * OCTET / 4 * step + v * vector);
-        for at in (0..OCTET).step_by(vector) {
-            let from = unpacked.codes.as_ptr().cast::<u8>().add(at);
-            s.transpose(from, OCTET, codes.add(at / 4 * step), step);
+        let mut to = panel.codes.add(o * OCTET / 4 * step + v * vector);
+        // What is transposed before the other set's turn: half an octet where there are two.
+        let turn = OCTET / (sets * sets);
+        for start in (0..row).step_by(turn) {
+            for set in 0..sets {
+                let from = unpacked.codes.as_ptr().cast::<u8>().add(set * S::LANES * row + start);
+                for at in (0..turn).step_by(vector) {
+                    s.transpose(from.add(at), row, to, step);
+                    to = to.add(S::LANES * step);
+                }
+            }
         }
-        spread_numbers(s, unpacked, count, (vectors, v, o), panel);
-    }
-}
-
-/// Transposes the numbers of one vector of rows.
-#[inline(always)]
-unsafe fn spread_numbers<S: Dot>(
-    s: S,
-    unpacked: &Unpacked,
-    count: usize,
-    (vectors, v, o): (usize, usize, usize),
-    panel: Panel,
-) {
-    let vector = 4 * S::LANES;
-    let step = vectors * vector;
-    // SAFETY: octet `o` of the panel has `count` steps of numbers, each of `vectors` vectors.
-    unsafe {
         let numbers = panel.numbers.cast::<u8>().add(o * count * step + v * vector);
         for at in (0..count).step_by(S::LANES) {
             let from = unpacked.numbers.as_ptr().cast::<u8>().add(4 * at);
