@@ -299,9 +299,12 @@ impl Bench {
             ];
             for (name, instrs) in [("add", add), ("tanh chain", chain)] {
                 let kernel = Elementwise::new(level, program(instrs), 1, cols);
+                let mut scratch = vec![0f32; kernel.scratch_len()];
+                let scratch = Shared(scratch.as_mut_ptr());
                 let inputs = [x.as_ptr().cast(), x.as_ptr().cast()];
                 // SAFETY: the vectors hold one row.
-                let seconds = self.best(|_, _| unsafe { kernel.run(0..cols, &inputs, &[out.at(0).cast()]) });
+                let seconds = self
+                    .best(|_, _| unsafe { kernel.run(0..cols, &inputs, &[out.at(0).cast()], scratch.at(0)) });
                 println!("elementwise {name} {cols}: {:.2} us", seconds * 1e6);
             }
         }

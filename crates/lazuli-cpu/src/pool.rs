@@ -183,8 +183,16 @@ impl Drop for Pool {
 impl Worker<'_> {
     /// Waits until every worker of the run has come to this barrier. What they wrote before is visible after it.
     pub fn barrier(&self) {
+        self.barrier_and(|_| ());
+    }
+
+    /// As [`Worker::barrier`]; the last to come does `work`, as if it were the only worker, before anybody goes on.
+    pub fn barrier_and(&self, work: impl FnOnce(&Worker<'_>)) {
+        let alone = Worker { index: 0, count: 1, shared: self.shared, share: Cell::new(0) };
         if self.count > 1 {
-            self.shared.barrier.wait(self.shared.work_patience);
+            self.shared.barrier.wait(self.shared.work_patience, || work(&alone));
+        } else {
+            work(&alone);
         }
     }
 
@@ -193,20 +201,34 @@ impl Worker<'_> {
     /// Every worker must make the same calls in the same order. Workers may be in different calls at one time (there
     /// is no barrier here): the results of one call are complete only after the next [`Worker::barrier`].
     pub fn for_each_chunk(&self, total: usize, mut work: impl FnMut(usize)) {
-        self.for_each_chunk_ahead(total, |chunk, _| work(chunk));
+        self.for_each_chunk_ahead(total, false, |chunk, _| work(chunk));
     }
 
-    /// As [`Worker::for_each_chunk`], and tells `work` which chunk this worker has taken to do next, so that what that
-    /// one reads can be asked for while this one computes.
-    pub fn for_each_chunk_ahead(&self, total: usize, mut work: impl FnMut(usize, Option<usize>)) {
+    /// As [`Worker::for_each_chunk`]; when `work` is near the end of a chunk it may ask which one this worker does next,
+    /// so that what that one reads can be asked for. To ask is to take: whoever asks early may hold chunks that others
+    /// wait for. If `own`, the first chunks belong to one worker each, which saves them taking.
+    pub fn for_each_chunk_ahead(
+        &self,
+        total: usize,
+        own: bool,
+        mut work: impl FnMut(usize, &mut dyn FnMut() -> Option<usize>),
+    ) {
         let share = self.share.get() + 1;
         self.share.set(share);
         let mut alone = 0..total;
-        let mut take = || if self.count == 1 { alone.next() } else { self.shared.chunks.take(share, total) };
-        let mut next = take();
+        let owned = if own { self.count.min(total) } else { 0 };
+        let mut take = || {
+            if self.count == 1 {
+                alone.next()
+            } else {
+                self.shared.chunks.take(share, total - owned).map(|chunk| chunk + owned)
+            }
+        };
+        let mut next = if self.count > 1 && self.index < owned { Some(self.index) } else { take() };
         while let Some(chunk) = next {
-            next = take();
-            work(chunk, next);
+            let mut asked = None;
+            work(chunk, &mut || *asked.get_or_insert_with(&mut take));
+            next = asked.unwrap_or_else(&mut take);
         }
     }
 

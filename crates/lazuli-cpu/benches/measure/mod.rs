@@ -117,8 +117,8 @@ pub fn products(matmul: QuantMatmul, tensors: &[Vec<&[u8]>], m: usize, threads: 
                 });
                 let weights = matmul.weights(planes, 0);
                 let args =
-                    QuantMatmulArgs { weights, shape, acts: acts.get(), out: out.get(), out_stride: n, next };
-                matmul.run(&args, units.clone(), scratch);
+                    QuantMatmulArgs { weights, shape, acts: acts.get(), out: out.get(), out_stride: n };
+                matmul.run(&args, units.clone(), scratch, &mut || next);
             }
         }
     })

@@ -2,7 +2,7 @@
 
 use lazuli_core::DType;
 use lazuli_core::fused::PagedAttention;
-use lazuli_core::plan::{Operand, Step};
+use lazuli_core::plan::{Operand, Place, Step};
 
 use super::compile::{Stage, Wave, element};
 use super::task::{AttentionTask, Kernel, Loc};
@@ -37,12 +37,28 @@ impl Wave<'_> {
         let shared_bytes = kernel.shared_scratch_bytes();
         let shared = Loc::Workspace(self.reserve(shared_bytes));
         self.need_scratch(kernel.worker_scratch_bytes());
-        let task = || AttentionTask { kernel, shape, q_stride, sinks: op.sinks, shared };
+        let schedule = self.schedule(kernel, &step.inputs[3..6], &inputs[3..6]);
+        let task = || AttentionTask { kernel, shape, q_stride, sinks: op.sinks, shared, schedule };
         let output = Loc::of(&step.output);
         self.push_units(Stage::Main, Kernel::Attend(task()), &inputs, output, 1);
         if shared_bytes > 0 {
             self.push_units(Stage::Join, Kernel::Join(task()), &inputs, output, 1);
         }
+    }
+
+    /// The place of a schedule that other layers share, if nothing in a run changes what it is made from.
+    fn schedule(&mut self, kernel: Attention, operands: &[Operand], at: &[Loc]) -> Option<usize> {
+        let plan = self.plan;
+        let stays = |operand: &Operand| matches!(plan.values[operand.value].place, Place::Leaf(_));
+        if !operands.iter().zip(at).all(|(operand, at)| stays(operand) && *at == Loc::of(operand)) {
+            return None;
+        }
+        let key = (kernel, [at[0], at[1], at[2]]);
+        let known = self.schedules.iter().position(|other| *other == key);
+        Some(known.unwrap_or_else(|| {
+            self.schedules.push(key);
+            self.schedules.len() - 1
+        }))
     }
 
     /// A pool whose rows may be parts of longer ones, and the elements from one to the next.

@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 use super::Machine;
 use super::elementwise;
 use super::task::ahead::Lots;
-use super::task::{Kernel, Loc, Task, link_weights};
+use super::task::{Kernel, Loc, Phase, Task, arrange_products};
 use crate::kernel::Element;
+use crate::kernel::attention::Attention;
 use crate::kernel::choice::Choice;
 use crate::kernel::copy::StridedCopy;
 use crate::kernel::gated::Gated;
@@ -21,22 +22,47 @@ use crate::kernel::rope::Rope;
 use crate::kernel::softmax::Softmax;
 
 /// A plan's tasks and the memory they need besides the arena.
-pub(super) struct Phases {
-    pub tasks: Vec<Vec<Task>>,
+pub(super) struct Draft {
+    pub phases: Vec<Phase>,
+    /// How attention over leaves is cut, which is the same for the layers of a model: a place for each that differs.
+    pub schedules: Vec<(Attention, [Loc; 3])>,
     /// Whether a task asks for weights before they are read.
     pub asks_ahead: bool,
     pub workspace: usize,
     pub worker_scratch: usize,
 }
 
+impl Draft {
+    /// Adds tasks that come after all others: to the last phase's barrier if they are slight, or as a phase.
+    fn add(&mut self, tasks: Vec<Task>) {
+        /// So many slight tasks are worth a barrier.
+        const MANY: usize = 5;
+        if tasks.len() >= MANY || !tasks.iter().all(Task::is_slight) {
+            self.phases.push(Phase { shared: tasks, alone: Vec::new() });
+        } else if let Some(last) = self.phases.last_mut() {
+            last.alone.extend(tasks);
+        } else {
+            self.phases.push(Phase { shared: Vec::new(), alone: tasks });
+        }
+    }
+}
+
 /// Chooses kernels for every step.
-pub(super) fn compile(machine: &Machine, plan: &Plan) -> Result<Phases> {
-    let mut out = Phases { tasks: Vec::new(), asks_ahead: false, workspace: 0, worker_scratch: 0 };
+pub(super) fn compile(machine: &Machine, plan: &Plan) -> Result<Draft> {
+    let mut out = Draft {
+        phases: Vec::new(),
+        schedules: Vec::new(),
+        asks_ahead: false,
+        workspace: 0,
+        worker_scratch: 0,
+    };
     let mut ahead = Lots::of(plan).into_iter().peekable();
     out.asks_ahead = ahead.peek().is_some();
     for steps in &plan.waves {
         let mut wave = Wave {
             machine,
+            plan,
+            schedules: &mut out.schedules,
             stages: Default::default(),
             workspace: 0,
             scratch: 0,
@@ -49,11 +75,12 @@ pub(super) fn compile(machine: &Machine, plan: &Plan) -> Result<Phases> {
             wave.ahead = ahead.next_if(|(first, _)| *first == number).map(|(_, lots)| lots);
             wave.step(&plan.steps[number])?;
         }
-        out.tasks.extend(wave.stages.into_iter().filter(|tasks| !tasks.is_empty()));
-        out.workspace = out.workspace.max(wave.workspace);
-        out.worker_scratch = out.worker_scratch.max(wave.scratch);
+        let Wave { stages, workspace, scratch, .. } = wave;
+        stages.into_iter().filter(|tasks| !tasks.is_empty()).for_each(|tasks| out.add(tasks));
+        out.workspace = out.workspace.max(workspace);
+        out.worker_scratch = out.worker_scratch.max(scratch);
     }
-    link_weights(&mut out.tasks);
+    arrange_products(&mut out.phases);
     Ok(out)
 }
 
@@ -72,6 +99,9 @@ pub(super) enum Stage {
 
 pub(super) struct Wave<'a> {
     pub machine: &'a Machine,
+    pub plan: &'a Plan,
+    /// See [`Draft::schedules`].
+    pub schedules: &'a mut Vec<(Attention, [Loc; 3])>,
     stages: [Vec<Task>; 4],
     workspace: usize,
     scratch: usize,
@@ -101,6 +131,11 @@ impl Wave<'_> {
         self.stages[stage as usize].push(Task { kernel, inputs: inputs.into(), output, units, grain: 1 });
     }
 
+    /// The tasks of a stage so far.
+    pub fn tasks(&mut self, stage: Stage) -> impl Iterator<Item = &mut Task> {
+        self.stages[stage as usize].iter_mut()
+    }
+
     /// Reserves workspace for this wave.
     pub fn reserve(&mut self, bytes: usize) -> usize {
         let at = self.workspace;
@@ -123,6 +158,7 @@ impl Wave<'_> {
 
     fn chain(&mut self, chain: &lazuli_core::plan::Chain, step: &Step) {
         let kernel = elementwise::bind(self.machine.level, chain, step);
+        self.need_scratch(kernel.scratch_len() * size_of::<f32>());
         let inputs: SmallVec<[Loc; 6]> = step.inputs.iter().map(Loc::of).collect();
         let units = step.output.shape.elements();
         self.push(

@@ -6,7 +6,7 @@ use lazuli_quant::Format;
 
 use super::Precision;
 use super::compile::{ELEMENTS, Stage, Wave, element};
-use super::task::{Kernel, Loc};
+use super::task::{Kernel, Loc, Share};
 use crate::kernel::matmul_float::{MatmulFloat, PackedRows, StridedMatmul};
 use crate::kernel::quant::{Activations, QuantMatmul, TwoSteps};
 
@@ -69,7 +69,7 @@ impl Wave<'_> {
         let packed = self.packed_rows(left, acts);
         self.need_scratch(kernel.scratch_bytes(m));
         let units = kernel.units(m);
-        let task = Kernel::MatmulPacked { kernel, acts, next: None };
+        let task = Kernel::MatmulPacked { kernel, acts, next: None, share: Share::Taken };
         let inputs = [Loc::Workspace(packed), Loc::of(right)];
         // The kernel has cut its units to what one chunk should take.
         self.push_units(Stage::Main, task, &inputs, Loc::of(&step.output), units);
@@ -90,7 +90,7 @@ impl Wave<'_> {
         let packed = self.packed_steps(left, acts, steps);
         self.need_scratch(kernel.scratch_bytes(2 * m));
         let sums = Loc::Workspace(self.reserve(2 * m * n * size_of::<f32>()));
-        let task = Kernel::MatmulPacked { kernel, acts, next: None };
+        let task = Kernel::MatmulPacked { kernel, acts, next: None, share: Share::Taken };
         self.push_units(
             Stage::Main,
             task,
@@ -107,7 +107,7 @@ impl Wave<'_> {
     fn packed_steps(&mut self, left: &Operand, acts: Activations, steps: TwoSteps) -> usize {
         let key = PackKey::of(left);
         let known = self.packed_steps.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);
-        known.unwrap_or_else(|| {
+        known.inspect(|&at| self.pack_for(at, acts)).unwrap_or_else(|| {
             let rows = Loc::Workspace(self.reserve(2 * steps.m * steps.k * size_of::<f32>()));
             let at = self.reserve(acts.bytes());
             let split = Kernel::SplitSteps { kernel: steps, stride: left.layout.strides[0] };
@@ -123,7 +123,7 @@ impl Wave<'_> {
     pub fn packed_rows(&mut self, left: &Operand, acts: Activations) -> usize {
         let key = PackKey::of(left);
         let known = self.packed.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);
-        known.unwrap_or_else(|| {
+        known.inspect(|&at| self.pack_for(at, acts)).unwrap_or_else(|| {
             let (x, stride) = self.rows_f32(left, acts.cols());
             let at = self.reserve(acts.bytes());
             let task = Kernel::Pack { kernel: acts, stride };
@@ -131,6 +131,15 @@ impl Wave<'_> {
             self.packed.push((key, at));
             at
         })
+    }
+
+    /// Has the rows that are packed at `at` packed for a product that reads them as `acts` too.
+    fn pack_for(&mut self, at: usize, acts: Activations) {
+        for task in self.tasks(Stage::Pack).filter(|task| task.output == Loc::Workspace(at)) {
+            if let Kernel::Pack { kernel, .. } = &mut task.kernel {
+                *kernel = kernel.and(acts);
+            }
+        }
     }
 
     /// Packed weights decoded to f32 rows: the exact precision, and formats without a kernel of their own.

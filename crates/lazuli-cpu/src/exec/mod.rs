@@ -1,8 +1,9 @@
 //! The executor: a compiled plan, and the workers that walk it together.
 //!
-//! A plan's waves become *phases* of independent tasks with a barrier after each. `compile` chooses kernels and
-//! adds phases for what they need (dense copies, packed activations, second halves of attention); `task` runs a
-//! piece of one. No thread is started and no memory allocated while a plan runs.
+//! A plan's waves become *phases*: independent tasks that all workers share, and at the barrier after them whatever is
+//! too slight to share, done by the last worker to arrive. `compile` chooses kernels and adds tasks for what they need
+//! (dense copies, packed activations, second halves of attention); `task` runs a piece of one. No thread is started
+//! while a plan runs.
 
 mod attention;
 mod compile;
@@ -17,11 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use lazuli_core::plan::Plan;
 use lazuli_core::{Array, Backend, Bindings, Buffer, Error, Fused, Op, Program, Result, Ticket};
 
-use crate::pool::Pool;
+use crate::pool::{Pool, Worker};
 use crate::simd::Level;
 
 use task::ahead::Watch;
-use task::{Memory, Task};
+use task::{Memory, Phase, Scratch, Task};
 
 /// How packed weights are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,7 +127,8 @@ impl Backend for Cpu {
         Ok(Arc::new(Compiled {
             machine: self.machine.clone(),
             plan,
-            phases: compiled.tasks,
+            phases: compiled.phases,
+            schedules: compiled.schedules.len(),
             watch: compiled.asks_ahead.then(Watch::default),
             scratch,
             scratch_start: compiled.workspace,
@@ -166,7 +168,9 @@ fn start_driver() -> mpsc::Sender<Submitted> {
 struct Compiled {
     machine: Machine,
     plan: Arc<Plan>,
-    phases: Vec<Vec<Task>>,
+    phases: Vec<Phase>,
+    /// How many schedules of attention a run makes for several steps.
+    schedules: usize,
     /// Of plans that ask for weights before they are read.
     watch: Option<Watch>,
     /// Where in the workspace, after packed activations and the like, each worker's scratch begins.
@@ -181,17 +185,19 @@ impl Program for Compiled {
         let mut crew = self.machine.crew.lock().unwrap_or_else(PoisonError::into_inner);
         crew.reserve(self.workspace_bytes())?;
         let Crew { pool, workspace } = &mut *crew;
-        let memory = Memory::bind(&self.plan, bindings, workspace, watch);
+        let memory = Memory::bind(&self.plan, bindings, workspace, watch, self.schedules);
+        let run = |task: &Task, worker: &Worker<'_>, scratch: Scratch| {
+            if let Err(error) = task.run(worker, &memory, scratch) {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        };
         pool.run_undisturbed(|worker| {
             let scratch = self.scratch_start + worker.index * self.scratch;
             let scratch = memory.workspace(scratch, self.scratch);
             for phase in &self.phases {
-                for task in phase {
-                    if let Err(error) = task.run(&worker, &memory, scratch) {
-                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    }
-                }
-                worker.barrier();
+                phase.alone.iter().for_each(|task| task.ask(&memory));
+                phase.shared.iter().for_each(|task| run(task, &worker, scratch));
+                worker.barrier_and(|alone| phase.alone.iter().for_each(|task| run(task, alone, scratch)));
             }
         });
         watch.into_iter().for_each(Watch::run_ended);

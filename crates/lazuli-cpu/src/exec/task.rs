@@ -6,14 +6,14 @@ pub(super) mod experts;
 pub(super) mod latent;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use lazuli_core::plan::{Operand, Place, Plan};
 use lazuli_core::{Bindings, Buffer, Error, Result};
 use lazuli_quant::Format;
 use smallvec::SmallVec;
 
-use crate::kernel::Element;
-use crate::kernel::attention::{self, Arrays, Attention, Batch};
+use crate::kernel::attention::{self, Arrays, Attention, Batch, Schedule};
 use crate::kernel::choice::Choice;
 use crate::kernel::copy::StridedCopy;
 use crate::kernel::elementwise::Elementwise;
@@ -27,10 +27,14 @@ use crate::kernel::plain::Plain;
 use crate::kernel::quant::{Activations, QuantMatmul, QuantMatmulArgs, TwoSteps};
 use crate::kernel::rope::Rope;
 use crate::kernel::softmax::Softmax;
+use crate::kernel::stream;
+use crate::kernel::{Element, IndexError};
 use crate::pool::Worker;
 
+use super::compile::ELEMENTS;
+
 /// Where an operand lies: resolved to a pointer once per task and run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Loc {
     /// `offset` elements of `size` bytes into a value of the plan (and a leaf's own offset on top).
     Value { value: usize, offset: usize, size: usize },
@@ -44,6 +48,14 @@ impl Loc {
         let size = operand.dtype.size().unwrap_or(0);
         Self::Value { value: operand.value, offset: operand.layout.offset, size }
     }
+}
+
+/// Work between two barriers.
+pub(super) struct Phase {
+    /// Tasks without an order among them, for all workers to share.
+    pub shared: Vec<Task>,
+    /// What the last worker to finish these does in order, while the others wait: a barrier for each would take longer.
+    pub alone: Vec<Task>,
 }
 
 /// A kernel, its operands and how its work is cut.
@@ -104,6 +116,7 @@ pub(super) enum Kernel {
         kernel: QuantMatmul,
         acts: Activations,
         next: Option<NextWeights>,
+        share: Share,
     },
     Choice(Choice),
     /// Slots sorted by expert.
@@ -123,6 +136,17 @@ pub(super) enum Kernel {
     Attend(AttentionTask),
     /// Second phase: partitions of long contexts are joined.
     Join(AttentionTask),
+}
+
+/// How workers share a product.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Share {
+    /// Whoever is free takes a unit.
+    Taken,
+    /// Each has a fixed part: what makes one late here is evened out by a product that follows before the barrier.
+    Fixed,
+    /// Each has a first unit, and takes others.
+    OwnThenTaken,
 }
 
 /// The packed weights of a later task.
@@ -145,12 +169,27 @@ impl NextWeights {
     }
 }
 
-/// Tells every product of packed weights what the next one reads.
-pub(super) fn link_weights(phases: &mut [Vec<Task>]) {
+/// Tells products of packed weights how they are shared, and what the next one reads.
+pub(super) fn arrange_products(phases: &mut [Phase]) {
+    for phase in phases.iter_mut() {
+        let alike = phase.shared.iter().all(|task| matches!(task.kernel, Kernel::MatmulPacked { .. }));
+        let last = phase.shared.len().saturating_sub(1);
+        for (index, task) in phase.shared.iter_mut().enumerate() {
+            if let Kernel::MatmulPacked { kernel, acts, share, .. } = &mut task.kernel {
+                if index == last {
+                    *kernel = kernel.before_a_barrier();
+                    task.units = kernel.units(acts.rows());
+                }
+                if alike {
+                    *share = if index == last { Share::OwnThenTaken } else { Share::Fixed };
+                }
+            }
+        }
+    }
     let mut next = None;
-    for task in phases.iter_mut().rev().flat_map(|phase| phase.iter_mut().rev()) {
+    for task in phases.iter_mut().rev().flat_map(|phase| phase.shared.iter_mut().rev()) {
         let weights = task.inputs.get(1).copied();
-        if let (Kernel::MatmulPacked { kernel, acts, next: after }, Some(weights)) =
+        if let (Kernel::MatmulPacked { kernel, acts, next: after, .. }, Some(weights)) =
             (&mut task.kernel, weights)
         {
             *after = next;
@@ -165,6 +204,8 @@ pub(super) struct AttentionTask {
     pub shape: attention::Shape,
     pub q_stride: usize,
     pub sinks: bool,
+    /// The place of its schedule, if it is shared.
+    pub schedule: Option<usize>,
     /// Partial results between the phases.
     pub shared: Loc,
 }
@@ -175,6 +216,8 @@ pub(super) struct Memory<'a> {
     workspace: &'a Buffer,
     /// Where this run notes that weights were not in memory, if it should look for such.
     watch: Option<&'a ahead::Watch>,
+    /// Schedules of attention, made by whoever needs one first.
+    schedules: Vec<OnceLock<std::result::Result<Schedule<'a>, IndexError>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -197,6 +240,7 @@ impl<'a> Memory<'a> {
         bindings: &'a Bindings,
         workspace: &'a Buffer,
         watch: Option<&'a ahead::Watch>,
+        schedules: usize,
     ) -> Self {
         let storage = |place: Place| match place {
             Place::Leaf(leaf) => {
@@ -212,7 +256,8 @@ impl<'a> Memory<'a> {
                 Storage { start: bindings.outputs[output].as_mut_ptr(), offset: 0, leaf: None }
             }
         };
-        Self { values: plan.values.iter().map(|v| storage(v.place)).collect(), workspace, watch }
+        let values = plan.values.iter().map(|v| storage(v.place)).collect();
+        Self { values, workspace, watch, schedules: (0..schedules).map(|_| OnceLock::new()).collect() }
     }
 
     /// The first byte of an operand.
@@ -280,13 +325,38 @@ impl Scratch {
 }
 
 impl Task {
+    /// Whether it takes about as long as a barrier: one chunk of a kernel that reads no weights to speak of.
+    pub fn is_slight(&self) -> bool {
+        match &self.kernel {
+            Kernel::MatmulFloat { .. }
+            | Kernel::MatmulRows { .. }
+            | Kernel::MatmulStrided(_)
+            | Kernel::MatmulPacked { .. }
+            | Kernel::Experts(_)
+            | Kernel::ExpertRows(_)
+            | Kernel::AttendLatents(_)
+            | Kernel::Attend(_)
+            | Kernel::Ahead(_) => false,
+            Kernel::Pack { kernel, .. } => kernel.rows() * kernel.cols() <= ELEMENTS,
+            Kernel::Join(k) => k.shape.tokens * k.shape.heads * k.shape.v_dim <= ELEMENTS,
+            _ => self.units <= self.grain,
+        }
+    }
+
+    /// Asks for weights, which nobody has used since the last run.
+    pub fn ask(&self, memory: &Memory<'_>) {
+        if let Kernel::RmsNorm(norm) = &self.kernel {
+            stream::ask(norm.level, memory.at(self.inputs[1]), norm.cols * norm.weight.size());
+        }
+    }
+
     /// Runs those chunks of the task that `worker` is the first to take. Every worker calls this for every task.
     pub fn run(&self, worker: &Worker<'_>, memory: &Memory<'_>, scratch: Scratch) -> Result<()> {
         if let Kernel::Attend(k) | Kernel::Join(k) = &self.kernel {
             return self.attend(k, worker, memory, scratch);
         }
-        if let Kernel::MatmulPacked { kernel, acts, next } = &self.kernel {
-            self.multiply(kernel, *acts, next.as_ref(), worker, memory, scratch);
+        if let Kernel::MatmulPacked { kernel, acts, next, share } = &self.kernel {
+            self.multiply(kernel, *acts, (*share, next.as_ref()), worker, memory, scratch);
             return Ok(());
         }
         match &self.kernel {
@@ -322,7 +392,7 @@ impl Task {
             match &self.kernel {
                 Kernel::Elementwise(k) => {
                     let inputs: SmallVec<[*const u8; 8]> = (0..self.inputs.len()).map(input).collect();
-                    k.run(units, &inputs, &[out]);
+                    k.run(units, &inputs, &[out], scratch.start.cast());
                 }
                 Kernel::Copy(k) => k.run(units, input(0), out),
                 Kernel::Plain(k) => {
@@ -390,7 +460,7 @@ impl Task {
         &self,
         kernel: &QuantMatmul,
         acts: Activations,
-        after: Option<&NextWeights>,
+        (share, after): (Share, Option<&NextWeights>),
         worker: &Worker<'_>,
         memory: &Memory<'_>,
         scratch: Scratch,
@@ -399,18 +469,24 @@ impl Task {
         let weights = kernel.weights(&planes, before / acts.cols());
         let start = |unit: usize| weights.start().wrapping_add(kernel.unit_start(acts.rows(), unit));
         let beyond = after.map_or(std::ptr::null(), |next| next.start(memory, worker.index));
-        worker.for_each_chunk_ahead(self.units, |unit, next| {
+        let run = |units: Range<usize>, next: &mut dyn FnMut() -> *const u8| {
             let args = QuantMatmulArgs {
                 weights,
                 shape: acts,
                 acts: memory.at(self.inputs[0]),
                 out: memory.at(self.output).cast(),
                 out_stride: kernel.rows(),
-                next: next.map_or(beyond, start),
             };
             // SAFETY: the compiler bound operands of the kernel's sizes; units are disjoint and the scratch is the
             // worker's own.
-            unsafe { kernel.run(&args, unit..unit + 1, scratch.bytes()) };
+            unsafe { kernel.run(&args, units, scratch.bytes(), next) };
+        };
+        if share == Share::Fixed {
+            run(worker.part(self.units), &mut || beyond);
+            return;
+        }
+        worker.for_each_chunk_ahead(self.units, share == Share::OwnThenTaken, |unit, next| {
+            run(unit..unit + 1, &mut || next().map_or(beyond, start));
         });
     }
 
@@ -423,8 +499,15 @@ impl Task {
         scratch: Scratch,
     ) -> Result<()> {
         let at = |i: usize| memory.at(self.inputs[i]).cast_const();
-        let batch = batch(memory, &self.inputs[3..6], &k.shape);
-        let schedule = k.kernel.schedule(batch).map_err(index_error("paged_attention"))?;
+        let made;
+        let make = || k.kernel.schedule(batch(memory, &self.inputs[3..6], &k.shape));
+        let schedule = if let Some(place) = k.schedule {
+            memory.schedules[place].get_or_init(make)
+        } else {
+            made = make();
+            &made
+        };
+        let schedule = schedule.as_ref().map_err(|&error| index_error("paged_attention")(error))?;
         let arrays = Arrays {
             q: at(0).cast(),
             q_stride: k.q_stride,
@@ -438,11 +521,11 @@ impl Task {
         unsafe {
             if matches!(self.kernel, Kernel::Attend(_)) {
                 worker.for_each_chunk(schedule.units(), |unit| {
-                    k.kernel.run(&schedule, unit..unit + 1, &arrays, scratch.start.cast(), shared);
+                    k.kernel.run(schedule, unit..unit + 1, &arrays, scratch.start.cast(), shared);
                 });
             } else {
                 worker.for_each_chunk(schedule.joins(), |row| {
-                    k.kernel.join(&schedule, row..row + 1, &arrays, shared);
+                    k.kernel.join(schedule, row..row + 1, &arrays, shared);
                 });
             }
         }
@@ -483,7 +566,7 @@ impl Task {
 }
 
 /// What page table, sequences and positions say of an attention step's tokens.
-fn batch<'m>(memory: &'m Memory<'_>, inputs: &[Loc], shape: &attention::Shape) -> Batch<'m> {
+fn batch<'a>(memory: &Memory<'a>, inputs: &[Loc], shape: &attention::Shape) -> Batch<'a> {
     // SAFETY: the compiler made these operands dense i32 of the shape's sizes.
     let integers =
         |i: usize, len: usize| unsafe { std::slice::from_raw_parts(memory.at(inputs[i]).cast::<i32>(), len) };

@@ -33,7 +33,7 @@ const SMALLEST_PARTITION: usize = 512;
 const WANTED_UNITS: usize = 64;
 
 /// The sizes and constants of an attention step.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     /// Query tokens in the batch.
     pub tokens: usize,
@@ -83,7 +83,7 @@ pub struct Arrays {
 }
 
 /// Attention bound to a shape.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
     level: Level,
     shape: Shape,

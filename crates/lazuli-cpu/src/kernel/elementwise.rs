@@ -45,21 +45,33 @@ impl Elementwise {
         self.len() == 0
     }
 
+    /// Elements of scratch that [`Elementwise::run`] needs.
+    pub fn scratch_len(&self) -> usize {
+        self.program.registers() * BLOCK
+    }
+
     /// Computes the output elements `elements`. There is one pointer for each of the program's inputs and outputs.
     /// Ranges may be cut anywhere; multiples of 512 are fastest. An output may share memory with an input of
     /// [`Access::Dense`] and of the same element size.
     ///
     /// # Safety
     /// Each input must be valid for the elements that its access reads for this range, each output for this range, all
-    /// aligned for their types; nobody else may write the inputs or touch this range of the outputs.
+    /// aligned for their types; nobody else may write the inputs or touch this range of the outputs. `scratch` must be
+    /// valid for [`Elementwise::scratch_len`] elements, and the caller's own.
     ///
     /// # Panics
     /// If the number of pointers is not the program's.
-    pub unsafe fn run(&self, elements: Range<usize>, inputs: &[*const u8], outputs: &[*mut u8]) {
+    pub unsafe fn run(
+        &self,
+        elements: Range<usize>,
+        inputs: &[*const u8],
+        outputs: &[*mut u8],
+        scratch: *mut f32,
+    ) {
         assert_eq!(inputs.len(), self.program.inputs.len(), "one pointer for each input of the program");
         assert_eq!(outputs.len(), self.program.outputs.len(), "one pointer for each output of the program");
         // SAFETY: the caller's promise; the program was checked when this was made.
-        unsafe { blocks::run(self.level, &self.program, self.cols, elements, inputs, outputs) };
+        unsafe { blocks::run(self.level, &self.program, self.cols, elements, inputs, outputs, scratch) };
     }
 }
 

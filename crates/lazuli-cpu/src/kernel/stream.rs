@@ -1,4 +1,4 @@
-//! Memory read in one long stream: the speed that no kernel which uses each weight once can exceed.
+//! Memory read in one long stream: the speed that no kernel which uses each weight once can exceed; and asked for early.
 
 use crate::simd::{Level, Simd, stamp};
 
@@ -10,8 +10,21 @@ pub fn sum(level: Level, words: &[i32]) -> i32 {
     add_up(level, words)
 }
 
+/// Asks for `bytes` bytes, as far as the second-level cache: any address will do.
+pub fn ask(level: Level, start: *const u8, bytes: usize) {
+    ask_lines(level, start, bytes);
+}
+
 stamp! {
     fn add_up(words: &[i32]) -> i32 = add_up_generic;
+    fn ask_lines(start: *const u8, bytes: usize) = ask_lines_generic;
+}
+
+#[inline(always)]
+fn ask_lines_generic<S: Simd>(s: S, start: *const u8, bytes: usize) {
+    for at in (0..bytes).step_by(64) {
+        s.prefetch_l2(start.wrapping_add(at));
+    }
 }
 
 #[inline(always)]

@@ -35,12 +35,14 @@ impl Barrier {
         self.interrupted.store(false, Ordering::Relaxed);
     }
 
-    /// Waits for the others; unwinds with [`Interrupted`] if one of them panicked.
-    pub(super) fn wait(&self, patience: Patience) {
+    /// Waits for the others; unwinds with [`Interrupted`] if one of them panicked. The last to arrive does `work` before
+    /// it lets the others go.
+    pub(super) fn wait(&self, patience: Patience, work: impl FnOnce()) {
         let generation = self.generation.value();
         if self.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == self.count.load(Ordering::Relaxed) {
             // Nobody can arrive at the next barrier before the generation has advanced.
             self.arrived.0.store(0, Ordering::Relaxed);
+            work();
             self.generation.advance();
         } else if !self.interrupted.load(Ordering::SeqCst) {
             self.generation.wait_past(generation, patience);

@@ -21,7 +21,9 @@ impl Chunks {
 
     /// Takes the next piece of `share`, or `None` when all of its `total` pieces (at most `u32::MAX`) are taken.
     pub fn take(&self, share: u32, total: usize) -> Option<usize> {
-        let mut state = self.state.load(Ordering::Relaxed);
+        // A guess in place of a load: whether it is right or not, the exchange brings the line here to be written, which a
+        // load would have to ask for again.
+        let mut state = u64::from(share) << 32;
         loop {
             let (current, next) = ((state >> 32) as u32, (state & 0xffff_ffff) as usize);
             let piece = if current < share { 0 } else { next };

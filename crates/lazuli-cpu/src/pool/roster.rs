@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Waves that take longer are cut into enough pieces that those who are there do the work of one who is away.
-const SHORT_WAVE: Duration = Duration::from_micros(200);
+const SHORT_WAVE: Duration = Duration::from_micros(500);
 /// Disturbed runs in a row before anybody stays away: a moment's disturbance is no reason.
 const DISTURBED: u32 = 2;
 /// For how many runs a worker stays away at first, and how often that doubles while the core stays taken.

@@ -30,6 +30,62 @@ fn barriers_order_the_work() {
 }
 
 #[test]
+fn the_last_at_a_barrier_works_alone_before_anybody_goes_on() {
+    for threads in [1, 2, 3] {
+        let mut pool = Pool::new(threads).unwrap();
+        let (done, arrived) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        pool.run(|worker| {
+            for round in 1..=300 {
+                arrived.fetch_add(1, SeqCst);
+                worker.barrier_and(|alone| {
+                    assert_eq!((alone.index, alone.count), (0, 1));
+                    assert_eq!(arrived.load(SeqCst), round * threads);
+                    let mut chunks = 0;
+                    alone.for_each_chunk(5, |_| chunks += 1);
+                    assert_eq!(chunks, 5);
+                    done.fetch_add(1, SeqCst);
+                });
+                assert_eq!(done.load(SeqCst), round);
+                worker.barrier();
+                // What is done alone takes nothing from what is shared.
+                worker.for_each_chunk(1, |_| ());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_panic_of_the_last_at_a_barrier_frees_the_others() {
+    let mut pool = Pool::new(3).unwrap();
+    let run = catch_unwind(AssertUnwindSafe(|| pool.run(|worker| worker.barrier_and(|_| panic!("alone")))));
+    assert_eq!(run.unwrap_err().downcast_ref::<&str>(), Some(&"alone"));
+    meets_at_barriers(3, 10);
+}
+
+#[test]
+fn each_chunk_is_done_once_whether_first_ones_have_owners_or_not() {
+    for (threads, total, own) in
+        [(1, 7, true), (2, 1, true), (2, 9, true), (3, 2, true), (3, 40, true), (3, 40, false)]
+    {
+        let mut pool = Pool::new(threads).unwrap();
+        let done: Vec<AtomicUsize> = (0..total).map(|_| AtomicUsize::new(0)).collect();
+        pool.run(|worker| {
+            for round in 0..50 {
+                let mut expected = own.then_some(worker.index).filter(|first| *first < total && threads > 1);
+                worker.for_each_chunk_ahead(total, own, |chunk, next| {
+                    assert_eq!(expected.unwrap_or(chunk), chunk);
+                    done[chunk].fetch_add(1, SeqCst);
+                    expected = if round % 2 == 0 { next() } else { None };
+                    assert!(round % 2 == 1 || next() == expected, "asking twice is asking once");
+                });
+                assert_eq!(expected, None);
+            }
+        });
+        assert!(done.iter().all(|done| done.load(SeqCst) == 50), "{threads} workers, {total} chunks");
+    }
+}
+
+#[test]
 fn more_workers_than_cores_finish_soon() {
     let began = Instant::now();
     meets_at_barriers(8, 60);

@@ -187,8 +187,8 @@ impl ExpertTask {
         let (mut units, mut ahead) = (Units::new(self, groups), Units::new(self, groups));
         let (rows, out) = (memory.at(inputs[0]), memory.at(output).cast::<f32>());
         let mut result = Ok(());
-        worker.for_each_chunk_ahead(units.total(), |unit, next| {
-            let next = next.map_or(std::ptr::null(), |next| self.start(&ahead.find(next), memory));
+        worker.for_each_chunk_ahead(units.total(), false, |unit, next| {
+            let next = &mut || next().map_or(std::ptr::null(), |next| self.start(&ahead.find(next), memory));
             // SAFETY: the compiler bound operands of these sizes, and sized the scratch; units write disjoint columns
             // of disjoint rows.
             let done = unsafe { self.unit(&units.find(unit), memory, (rows, out), scratch, next) };
@@ -213,7 +213,7 @@ impl ExpertTask {
         memory: &Memory<'_>,
         (rows, out): (*const u8, *mut f32),
         scratch: Scratch,
-        next: *const u8,
+        next: &mut dyn FnMut() -> *const u8,
     ) -> Result<()> {
         let n = self.geometry.n;
         let (slots, count) = (unit.group.slots, unit.rows.len());
@@ -242,7 +242,7 @@ impl ExpertTask {
         rows: *const u8,
         (y, y_stride): (*mut f32, usize),
         scratch: &mut [u8],
-        next: *const u8,
+        next: &mut dyn FnMut() -> *const u8,
     ) -> Result<()> {
         let Geometry { stride, n, k, .. } = self.geometry;
         let Group { expert, start, slots } = unit.group;
@@ -263,8 +263,8 @@ impl ExpertTask {
                     let (planes, before) = self.geometry.planes(memory, expert, k);
                     let part = kernel.part(columns.len());
                     let weights = part.weights(&planes, before + columns.start);
-                    let args = QuantMatmulArgs { weights, shape, acts, out: y, out_stride: y_stride, next };
-                    part.run(&args, 0..part.units(m), scratch);
+                    let args = QuantMatmulArgs { weights, shape, acts, out: y, out_stride: y_stride };
+                    part.run(&args, 0..part.units(m), scratch, next);
                 }
                 Product::Float(element) => {
                     let size = element.size();
@@ -413,7 +413,7 @@ impl Rows {
             // SAFETY: the output has room for all groups' rows as `bytes` says; the scratch for a tile in f32.
             unsafe {
                 if step == 1 {
-                    let shape = kernel.activations(1);
+                    let shape = kernel.activations(1).for_all();
                     let to = to.add(bytes + piece * shape.bytes());
                     shape.quantise(self.row(from, slots[0]), self.k, 0..shape.units(), to);
                     return;
@@ -427,7 +427,7 @@ impl Rows {
                     }
                 }
                 // The first of two tiles, as a single one would count as few rows.
-                let shape = kernel.activations(2 * TILE);
+                let shape = kernel.activations(2 * TILE).for_all();
                 shape.quantise(tile, self.k, 0..1, to.add(bytes + piece * shape.bytes() / 2));
             }
         });

@@ -1,6 +1,5 @@
 //! Running a program over a range: fill registers, execute, store, one block after another.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use half::{bf16, f16};
@@ -19,12 +18,9 @@ stamp! {
         elements: Range<usize>,
         inputs: &[*const u8],
         outputs: &[*mut u8],
+        scratch: *mut f32,
     ) = run_blocks;
 }
-
-/// One register's block, uninitialised until an instruction or input fills it.
-#[repr(align(64))]
-struct Block([MaybeUninit<f32>; BLOCK]);
 
 #[inline(always)]
 unsafe fn run_blocks<S: Simd>(
@@ -34,16 +30,21 @@ unsafe fn run_blocks<S: Simd>(
     elements: Range<usize>,
     inputs: &[*const u8],
     outputs: &[*mut u8],
+    scratch: *mut f32,
 ) {
-    // Up to 96 KiB of stack, without initialisation; worker threads have 2 MiB.
-    #[allow(clippy::large_stack_arrays)]
-    let mut file = [const { Block([const { MaybeUninit::uninit() }; BLOCK]) }; MAX_REGISTERS];
-    // Where each register's block is: in the file, or for whole blocks of dense f32 in the input itself.
+    // Where each register's block is: in the scratch or, for whole vectors of dense f32, in the input or output itself.
     let mut at = [std::ptr::null_mut::<f32>(); MAX_REGISTERS];
-    for (pointer, block) in at.iter_mut().zip(&mut file) {
-        *pointer = block.0.as_mut_ptr().cast();
+    let own = |register: usize| scratch.wrapping_add(register * BLOCK);
+    for (register, pointer) in at.iter_mut().enumerate().take(program.registers()) {
+        *pointer = own(register);
     }
-    let own = at;
+    // What the last instruction computes may go to the output at once, even if that is an input: it is read no more.
+    let direct = match (&program.outputs[..], program.instrs.last()) {
+        ([output], Some(last)) if output.register == last.dst && output.element == Element::F32 => {
+            Some(last.dst)
+        }
+        _ => None,
+    };
     // SAFETY: blocks have BLOCK elements, of which every one below `n`, rounded up to whole vectors, is written before
     // it is read (`fill` writes whole vectors); input and output accesses are the caller's promise.
     unsafe {
@@ -61,22 +62,29 @@ unsafe fn run_blocks<S: Simd>(
             for (i, input) in program.inputs.iter().enumerate() {
                 match input.access {
                     Access::Scalar => {}
-                    Access::Dense if input.element == Element::F32 && n == BLOCK => {
+                    Access::Dense if input.element == Element::F32 && n % S::LANES == 0 => {
                         at[i] = inputs[i].cast::<f32>().add(start).cast_mut();
                     }
                     _ => {
-                        at[i] = own[i];
-                        fill(s, input, inputs[i], own[i], cols, start, n);
+                        at[i] = own(i);
+                        fill(s, input, inputs[i], own(i), cols, start, n);
                     }
                 }
             }
             let padded = n.next_multiple_of(S::LANES);
+            if let Some(register) = direct {
+                let whole = padded == n;
+                let register = usize::from(register);
+                at[register] = if whole { outputs[0].cast::<f32>().add(start) } else { own(register) };
+            }
             for instr in &program.instrs {
                 execute(s, instr, &at, padded);
             }
             for (output, &to) in program.outputs.iter().zip(outputs) {
-                let to = to.add(start * output.element.size());
-                store_block(s, output.element, at[usize::from(output.register)], to, n);
+                let (to, from) = (to.add(start * output.element.size()), at[usize::from(output.register)]);
+                if to != from.cast() {
+                    store_block(s, output.element, from, to, n);
+                }
             }
             start += n;
         }

@@ -138,13 +138,14 @@ fn run(
     outputs: &mut [Vec<u32>],
 ) {
     let kernel = Elementwise::new(level, program.clone(), rows, cols);
+    let mut scratch = vec![f32::NAN; kernel.scratch_len()];
     let inputs: Vec<*const u8> = inputs.iter().map(|input| input.as_ptr().cast()).collect();
     let outputs: Vec<*mut u8> = outputs.iter_mut().map(|output| output.as_mut_ptr().cast()).collect();
     let cuts = [0, kernel.len() / 5, kernel.len() / 2 + 1, kernel.len()];
     for pair in cuts.windows(2) {
         if pair[0] < pair[1] {
             // SAFETY: the tests hand in arrays of the program's shapes.
-            unsafe { kernel.run(pair[0]..pair[1], &inputs, &outputs) };
+            unsafe { kernel.run(pair[0]..pair[1], &inputs, &outputs, scratch.as_mut_ptr()) };
         }
     }
 }
@@ -262,9 +263,10 @@ fn an_output_may_replace_an_input() {
         };
         let mut place = x.clone();
         let kernel = Elementwise::new(level, program, 1, x.len());
+        let mut scratch = vec![f32::NAN; kernel.scratch_len()];
         let (from, to) = (place.as_ptr().cast(), place.as_mut_ptr().cast());
         // SAFETY: one dense array, in place.
-        unsafe { kernel.run(0..x.len(), &[from], &[to]) };
+        unsafe { kernel.run(0..x.len(), &[from], &[to], scratch.as_mut_ptr()) };
         let want: Vec<f64> = x.iter().map(|&v| f64::from(v) * 4.0).collect();
         assert_close(&level.to_string(), &place, &want, 1e-6);
     }

@@ -29,6 +29,29 @@ pub struct Activations {
     pub(super) level: Level,
     pub(super) m: usize,
     pub(super) k: usize,
+    /// What is written; all forms have their places.
+    pub(super) forms: Forms,
+}
+
+/// The forms of codes that a kernel reads, or several do. To write others would cost more than to round: memory that
+/// another worker has just read is slow to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Forms(u8);
+
+impl Forms {
+    /// [`Row::codes`] and [`Tile::codes`].
+    pub const CODES: Self = Self(1);
+    /// [`Row::paired`] and [`Tile::paired`].
+    pub const PAIRED: Self = Self(2);
+    /// [`Row::halved`].
+    pub const HALVED: Self = Self(4);
+    /// [`Row::values`].
+    pub const VALUES: Self = Self(8);
+    const ALL: Self = Self(15);
+
+    fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// One row's arrays in the row-by-row layout, each padded with zeros to a multiple of 256 values.
@@ -80,7 +103,17 @@ pub(super) struct Tile {
 impl Activations {
     /// The layout of `m` rows of `k` values; `None` unless `k` is a multiple of 32.
     pub fn new(level: Level, m: usize, k: usize) -> Option<Self> {
-        (k % GROUP == 0).then_some(Self { level, m, k })
+        (k % GROUP == 0).then_some(Self { level, m, k, forms: Forms::ALL })
+    }
+
+    /// The same, written for the readers of `other` too.
+    pub fn and(self, other: Self) -> Self {
+        Self { forms: Forms(self.forms.0 | other.forms.0), ..self }
+    }
+
+    /// The same, written for any reader.
+    pub fn for_all(self) -> Self {
+        Self { forms: Forms::ALL, ..self }
     }
 
     /// Rows.
@@ -177,7 +210,8 @@ impl Activations {
 #[derive(Clone, Copy)]
 pub(super) struct Scales {
     unit: f32,
-    multiples: [i16; OCTET / GROUP],
+    /// Whole numbers; in floats, as narrow numbers would be put in place one by one and read back too soon.
+    multiples: [f32; OCTET / GROUP],
 }
 
 impl Scales {
@@ -196,15 +230,13 @@ impl Scales {
             most = most.max(largest[g]);
         }
         if most < TINY {
-            return Self { unit: 0.0, multiples: [0; OCTET / GROUP] };
+            return Self { unit: 0.0, multiples: [0.0; OCTET / GROUP] };
         }
         let by = MULTIPLES / most;
-        // An infinite value makes NaN here, which a cast takes as 0; `group` lets it show in the scale.
-        let mut multiples = [0; OCTET / GROUP];
-        for g in 0..groups {
-            let share = largest[g] * by;
-            let floor = share as i16;
-            multiples[g] = (floor + i16::from(f32::from(floor) < share)).min(MULTIPLES as i16);
+        // An infinite value makes NaN here, which `min` takes as the other; `group` lets it show in the scale.
+        let mut multiples = [0.0; OCTET / GROUP];
+        for g in 0..OCTET / GROUP {
+            multiples[g] = (largest[g] * by).ceil().min(MULTIPLES);
         }
         Self { unit: most / (127.0 * MULTIPLES), multiples }
     }
@@ -212,7 +244,7 @@ impl Scales {
     /// The scale of group `g`.
     #[inline(always)]
     pub fn scale(&self, g: usize) -> f32 {
-        f32::from(self.multiples[g]) * self.unit
+        self.multiples[g] * self.unit
     }
 
     /// Quantises group `g` of the values to `codes`. `poison` stays zero unless a value is not finite: no maximum shows a
@@ -288,24 +320,37 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
         // SAFETY: `at` lies within the padded row, and groups within `x` where they are read.
         unsafe {
             let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
-            let codes = row.codes.add(at).cast_mut().cast::<i8>();
-            let (scales, sums, poison) = octet(s, x.add(at), groups, codes);
-            let values = row.values.add(at).cast_mut();
-            x.add(at).copy_to_nonoverlapping(values, groups * GROUP);
-            values.add(groups * GROUP).write_bytes(0, OCTET - groups * GROUP);
+            let mut codes = [0i8; OCTET];
+            let (scales, sums, poison) = octet(s, x.add(at), groups, codes.as_mut_ptr());
+            if shape.forms.has(Forms::VALUES) {
+                let values = row.values.add(at).cast_mut();
+                x.add(at).copy_to_nonoverlapping(values, groups * GROUP);
+                values.add(groups * GROUP).write_bytes(0, OCTET - groups * GROUP);
+            }
             // What is not finite shows in every number that products are multiplied with.
             row.units.add(at / OCTET).cast_mut().write(scales.unit + poison);
             for g in 0..OCTET / GROUP {
                 let (scale, slot) = (scales.scale(g) + poison, at / GROUP + g);
                 row.scales.add(slot).cast_mut().write(scale);
                 row.sums.add(slot).cast_mut().write(scale * (sums[g][0] + sums[g][1]) as f32);
-                row.multiples.add(slot).cast_mut().write(scales.multiples[g]);
-                let codes = codes.add(g * GROUP);
-                let paired = (g & !3) + [0, 2, 1, 3][g % 4];
-                codes.copy_to_nonoverlapping(row.paired.add(at + paired * GROUP).cast_mut().cast(), GROUP);
-                for half in 0..2 {
-                    let to = row.halved.add(at + (g / 4 * 8 + 4 * half + g % 4) * (GROUP / 2)).cast_mut();
-                    codes.add(half * GROUP / 2).copy_to_nonoverlapping(to.cast(), GROUP / 2);
+                row.multiples.add(slot).cast_mut().write(scales.multiples[g] as i16);
+            }
+            let codes = codes.as_ptr().cast::<u8>();
+            if shape.forms.has(Forms::CODES) {
+                codes.copy_to_nonoverlapping(row.codes.add(at).cast_mut(), OCTET);
+            }
+            if shape.forms.has(Forms::PAIRED) {
+                for g in 0..OCTET / GROUP {
+                    let to = row.paired.add(at + ((g & !3) + [0, 2, 1, 3][g % 4]) * GROUP).cast_mut();
+                    codes.add(g * GROUP).copy_to_nonoverlapping(to, GROUP);
+                }
+            }
+            if shape.forms.has(Forms::HALVED) {
+                const HALF: usize = GROUP / 2;
+                for half in 0..OCTET / HALF {
+                    let (g, second) = (half / 2, half % 2);
+                    let to = row.halved.add(at + (g / 4 * 8 + 4 * second + g % 4) * HALF).cast_mut();
+                    codes.add(half * HALF).copy_to_nonoverlapping(to, HALF);
                 }
             }
         }
@@ -338,7 +383,7 @@ unsafe fn quantise_tile<S: Dot>(
                 tile.units.add(at / OCTET * TILE + r).cast_mut().write(scales.unit + poison);
                 for g in 0..groups {
                     let scale = scales.scale(g) + poison;
-                    note(tile, r, at / GROUP + g, scale, scales.multiples[g], sums[g]);
+                    note(tile, r, at / GROUP + g, scale, scales.multiples[g] as i16, sums[g]);
                 }
             }
             for r in exist..TILE {
@@ -347,14 +392,16 @@ unsafe fn quantise_tile<S: Dot>(
                 }
                 tile.units.add(at / OCTET * TILE + r).cast_mut().write(0.0);
             }
-            let to = tile.codes.cast_mut().add(at * TILE);
-            for four in 0..groups * GROUP / 4 {
-                for r in 0..TILE {
-                    let from = codes[r].as_ptr().add(4 * four);
-                    to.add((four * TILE + r) * 4).copy_from_nonoverlapping(from, 4);
+            if shape.forms.has(Forms::CODES) {
+                let to = tile.codes.cast_mut().add(at * TILE);
+                for four in 0..groups * GROUP / 4 {
+                    for r in 0..TILE {
+                        let from = codes[r].as_ptr().add(4 * four);
+                        to.add((four * TILE + r) * 4).copy_from_nonoverlapping(from, 4);
+                    }
                 }
             }
-            if groups == OCTET / GROUP {
+            if groups == OCTET / GROUP && shape.forms.has(Forms::PAIRED) {
                 let to = tile.paired.cast_mut().add(at * TILE);
                 for four in 0..OCTET / 8 {
                     for r in 0..TILE {

@@ -1,12 +1,12 @@
 //! Few rows of activations: weights are read once, in the file's own layout, ahead of one prefetch stream.
 
-use super::acts::{Activations, Row};
+use super::acts::{Activations, Forms, Row};
 use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides, unrolled};
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
 /// How far the prefetch stream runs ahead of the weights in use.
-const AHEAD: usize = 12 * 1024;
+pub(super) const AHEAD: usize = 12 * 1024;
 /// The same for the planes of scales and biases, of which a row has far fewer bytes.
 const SIDE_AHEAD: usize = 1024;
 /// A cache line.
@@ -339,6 +339,11 @@ unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Jo
             }
         }
     }
+}
+
+/// What is read of activations.
+pub(super) const fn forms<F: Blocks>() -> Forms {
+    if F::FLOAT { Forms::VALUES } else { Forms::CODES }
 }
 
 /// Multiplies the job's rows.

@@ -1,6 +1,6 @@
 //! Many rows of activations: one packed panel of weight rows times tile after tile of activations.
 
-use super::acts::{Activations, PAIR, TILE, Tile};
+use super::acts::{Activations, Forms, PAIR, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
 use super::panel::{Panel, numbers};
 use crate::simd::{Dot, Isa};
@@ -27,6 +27,11 @@ impl Kind {
     /// Whether scales are of 16 weights.
     pub const fn fine(self) -> bool {
         matches!(self, Self::Fine | Self::FineWithMins)
+    }
+
+    /// What is read of activations.
+    pub fn forms(self) -> Forms {
+        if self == Self::Integer { Forms::PAIRED } else { Forms::CODES }
     }
 
     /// Numbers of each row for 256 weights.

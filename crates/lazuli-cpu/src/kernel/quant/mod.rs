@@ -27,7 +27,7 @@ pub use acts::Activations;
 pub use steps::TwoSteps;
 
 use crate::simd::{Isa, Level, stamp_dot, stamp_permute};
-use acts::TILE;
+use acts::{Forms, TILE};
 use blocks::{Blocks, GROUP, SideLayout, SidePlanes, Sides};
 use float8::Float8;
 use formats::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
@@ -52,7 +52,29 @@ pub struct QuantMatmul {
     tile: usize,
     layout: SideLayout,
     threads: usize,
+    /// Whether workers wait for each other when it is done, so that its last units should be small.
+    last: bool,
     kernels: Kernels,
+}
+
+/// How rows are cut into units: some large ones, and small ones from what they leave.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    large: usize,
+    larges: usize,
+    small: usize,
+}
+
+impl Cut {
+    /// The first row of a unit.
+    fn start(&self, unit: usize) -> usize {
+        unit.min(self.larges) * self.large + unit.saturating_sub(self.larges) * self.small
+    }
+
+    /// How many units `rows` rows make.
+    fn units(&self, rows: usize) -> usize {
+        self.larges + rows.saturating_sub(self.larges * self.large).div_ceil(self.small)
+    }
 }
 
 /// The planes of a weight tensor, or of its rows from some row on: see [`QuantMatmul::weights`].
@@ -84,14 +106,14 @@ pub struct QuantMatmulArgs<'a> {
     pub out: *mut f32,
     /// Values between two rows of the output, at least `n`.
     pub out_stride: usize,
-    /// What this worker will read next, to prefetch when its rows run out; null if unknown.
-    pub next: *const u8,
 }
 
 /// The kernels of one format, and what they need to know of it.
 #[derive(Debug, Clone, Copy)]
 struct Kernels {
     decode: unsafe fn(Level, &decode::Job),
+    /// What `decode` reads of activations.
+    few: Forms,
     /// None where many rows are left to products in `f32`.
     pack: Option<unsafe fn(Level, Source, usize, Panel)>,
     kind: Kind,
@@ -99,6 +121,10 @@ struct Kernels {
 
 /// Bytes of weights that a unit of decode has at most: about ten microseconds at a core's share of the memory.
 const DECODE_UNIT_BYTES: usize = 256 * 1024;
+/// Bytes of weights that a small unit of decode has at least: about a microsecond.
+const SMALL_UNIT_BYTES: usize = 12 * 1024;
+/// How many small units a worker gets at most.
+const SMALLS: usize = 8;
 /// Multiply-accumulates that a unit of prefill aims at: tens of microseconds.
 const PREFILL_UNIT_MACS: usize = 12_000_000;
 
@@ -116,7 +142,7 @@ impl QuantMatmul {
             n.checked_mul(*bytes)?;
         }
         let (layout, tile) = side_layout(format)?;
-        Some(Self { level, n, k, row_bytes, tile, layout, threads: 1, kernels })
+        Some(Self { level, n, k, row_bytes, tile, layout, threads: 1, last: false, kernels })
     }
 
     /// The same product, its units cut for `threads` workers that take them in turn as they become free.
@@ -124,9 +150,15 @@ impl QuantMatmul {
         Self { threads: threads.max(1), ..self }
     }
 
+    /// The same product where workers wait for each other after it: with small units at its end, which even out that one
+    /// worker began later or reads more slowly.
+    pub fn before_a_barrier(self) -> Self {
+        Self { last: true, ..self }
+    }
+
     /// The product with `n` of the weight rows, in one unit's worth of pieces.
     pub fn part(self, n: usize) -> Self {
-        Self { n, threads: 1, ..self }
+        Self { n, threads: 1, last: false, ..self }
     }
 
     /// Weight rows: values of an output row.
@@ -145,19 +177,21 @@ impl QuantMatmul {
         self.kernels.pack.is_some() || self.activations(m).few()
     }
 
-    /// The layout of `m` rows of activations for this product; the same for every product with the same `k`.
+    /// The layout of `m` rows of activations for this product: the same for every product with the same `k`, of which each
+    /// has its own part written ([`Activations::and`]).
     pub fn activations(&self, m: usize) -> Activations {
-        Activations { level: self.level, m, k: self.k }
+        let shape = Activations { level: self.level, m, k: self.k, forms: self.kernels.few };
+        if shape.few() { shape } else { Activations { forms: self.kernels.kind.forms(), ..shape } }
     }
 
     /// Into how many independent units, each a range of weight rows, a product with `m` rows divides.
     pub fn units(&self, m: usize) -> usize {
-        self.n.div_ceil(self.unit_rows(m))
+        self.cut(m).units(self.n)
     }
 
     /// Bytes from the first row of the weights to the first of unit `unit` of a product with `m` rows.
     pub fn unit_start(&self, m: usize, unit: usize) -> usize {
-        unit * self.unit_rows(m) * self.row_bytes[0]
+        self.cut(m).start(unit) * self.row_bytes[0]
     }
 
     /// Bytes of one weight row, in the plane of codes.
@@ -192,7 +226,8 @@ impl QuantMatmul {
 
     /// Computes the columns of the output that `units` stand for.
     ///
-    /// The bits of the result do not depend on how units are divided among calls.
+    /// The bits of the result do not depend on how units are divided among calls. `next` is called when the units are
+    /// nearly done: what this worker will read next, to be prefetched; null if unknown.
     ///
     /// # Safety
     /// `args.acts` must hold activations quantised to `args.shape`, which must be this product's
@@ -202,16 +237,21 @@ impl QuantMatmul {
     /// # Panics
     /// If the activations have another length, there are more rows than [`QuantMatmul::takes`], or `scratch` is shorter
     /// than [`QuantMatmul::scratch_bytes`].
-    pub unsafe fn run(&self, args: &QuantMatmulArgs<'_>, units: Range<usize>, scratch: &mut [u8]) {
+    pub unsafe fn run(
+        &self,
+        args: &QuantMatmulArgs<'_>,
+        units: Range<usize>,
+        scratch: &mut [u8],
+        next: &mut dyn FnMut() -> *const u8,
+    ) {
         let m = args.shape.m;
         assert!(args.shape.k == self.k, "the activations have another length");
         let rows = self.rows_of(units, m);
         if m == 0 || rows.is_empty() {
             return;
         }
-        let next = self.next_start(args, rows.end, m);
         if args.shape.few() {
-            let job = decode::Job {
+            let job = |rows: Range<usize>, next: *const u8| decode::Job {
                 weights: args.weights.start(),
                 row_bytes: self.row_bytes[0],
                 sides: self.sides(args),
@@ -223,12 +263,22 @@ impl QuantMatmul {
                 stride: args.out_stride,
                 next,
             };
+            // Up to where what comes next is asked for.
+            let end = rows
+                .end
+                .saturating_sub(decode::AHEAD.div_ceil(self.row_bytes[0]).next_multiple_of(2))
+                .max(rows.start);
             // SAFETY: the weights hold the rows, and the rest is the caller's promise.
-            unsafe { (self.kernels.decode)(self.level, &job) }
+            unsafe {
+                if end > rows.start {
+                    (self.kernels.decode)(self.level, &job(rows.start..end, self.row(args, end)));
+                }
+                (self.kernels.decode)(self.level, &job(end..rows.end, next()));
+            }
         } else {
             assert!(scratch.len() >= self.scratch_bytes(m), "scratch is too small");
             // SAFETY: likewise.
-            unsafe { self.prefill(args, rows, next, scratch) }
+            unsafe { self.prefill(args, rows, scratch, next) }
         }
     }
 
@@ -237,15 +287,15 @@ impl QuantMatmul {
         &self,
         args: &QuantMatmulArgs<'_>,
         rows: Range<usize>,
-        after: *const u8,
         scratch: &mut [u8],
+        next: &mut dyn FnMut() -> *const u8,
     ) {
         let (width, lanes) = (self.panel_rows(), lanes(self.level));
         let waiting = self.panel_bytes(width);
         let pack = self.kernels.pack.expect("the product takes as many rows of activations");
         for n in rows.clone().step_by(width) {
             let columns = width.min(rows.end - n);
-            let next = if n + columns < rows.end { self.row(args, n + columns) } else { after };
+            let next = if n + columns < rows.end { self.row(args, n + columns) } else { next() };
             let vectors = gemm::vectors(self.level.isa(), lanes, self.kernels.kind, columns);
             // SAFETY: the scratch holds a whole panel and then the waiting sums; the weights hold the rows.
             unsafe {
@@ -277,24 +327,30 @@ impl QuantMatmul {
         }
     }
 
-    /// Weight rows of a unit: whole panels for many rows, pairs for few, and as many units for each worker.
-    fn unit_rows(&self, m: usize) -> usize {
+    /// The units: whole panels for many rows, pairs for few, and as many of each size for each worker.
+    fn cut(&self, m: usize) -> Cut {
         let few = self.activations(m).few();
+        let row_bytes = self.row_bytes.iter().sum::<usize>();
         let step = if few { 2 } else { self.panel_rows() };
         let (work, most) = if few {
-            (self.n * self.row_bytes.iter().sum::<usize>(), DECODE_UNIT_BYTES)
+            (self.n * row_bytes, DECODE_UNIT_BYTES)
         } else {
             (m * self.n * self.k, PREFILL_UNIT_MACS)
         };
         let units = work.div_ceil(most * self.threads).max(2) * self.threads;
-        self.n.div_ceil(units).next_multiple_of(step).max(step)
-    }
-
-    /// What the caller will go on with after rows that end at `end`: if all workers keep pace, the unit that follows
-    /// those the others have in hand.
-    fn next_start(&self, args: &QuantMatmulArgs<'_>, end: usize, m: usize) -> *const u8 {
-        let row = end + (self.threads - 1) * self.unit_rows(m);
-        if row < self.n { self.row(args, row) } else { args.next }
+        let rows = |count: usize, units: usize| count.div_ceil(units).next_multiple_of(step).max(step);
+        let even = rows(self.n, units);
+        let least = SMALL_UNIT_BYTES.div_ceil(row_bytes).next_multiple_of(step);
+        if !(few && self.last && self.threads > 1) || even < 2 * least {
+            return Cut { large: even, larges: 0, small: even };
+        }
+        let end = self.threads * even / 2;
+        let larges = units - self.threads;
+        Cut {
+            large: (self.n - end) / larges / step * step,
+            larges,
+            small: least.max(rows(end, SMALLS * self.threads)),
+        }
     }
 
     /// The first byte of row `n`.
@@ -321,8 +377,8 @@ impl QuantMatmul {
     }
 
     fn rows_of(&self, units: Range<usize>, m: usize) -> Range<usize> {
-        let rows = self.unit_rows(m);
-        (units.start * rows).min(self.n)..(units.end * rows).min(self.n)
+        let cut = self.cut(m);
+        cut.start(units.start).min(self.n)..cut.start(units.end).min(self.n)
     }
 }
 
@@ -372,11 +428,24 @@ macro_rules! formats {
         }
         fn kernels(format: Format) -> Option<Kernels> {
             Some(match format {
-                $($format => Kernels { decode: $decode, pack: Some($pack), kind: kind::<$blocks>() },)+
-                $($grid_format => Kernels {
-                    decode: $grid_decode, pack: Some($grid_pack), kind: kind::<$grid_blocks>()
+                $($format => Kernels {
+                    decode: $decode,
+                    few: $driver::forms::<$blocks>(),
+                    pack: Some($pack),
+                    kind: kind::<$blocks>(),
                 },)+
-                $($few_format => Kernels { decode: $few_decode, pack: None, kind: kind::<$few_blocks>() },)+
+                $($grid_format => Kernels {
+                    decode: $grid_decode,
+                    few: decode::forms::<$grid_blocks>(),
+                    pack: Some($grid_pack),
+                    kind: kind::<$grid_blocks>(),
+                },)+
+                $($few_format => Kernels {
+                    decode: $few_decode,
+                    few: decode::forms::<$few_blocks>(),
+                    pack: None,
+                    kind: kind::<$few_blocks>(),
+                },)+
                 _ => return None,
             })
         }

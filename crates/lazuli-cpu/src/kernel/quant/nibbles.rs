@@ -5,7 +5,7 @@
 //! the same lanes: one conversion to float and one multiplication by scales serve 128 codes, where [`super::decode`]
 //! needs one for each 64.
 
-use super::acts::Row;
+use super::acts::{Forms, Row};
 use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
 use super::decode::{Job, prefetch_weights};
 use super::formats::{Q4_0, Q4_1, Q5_0, Q5_1};
@@ -182,6 +182,11 @@ unsafe fn walk<S: Dot, F: Nibbles, const R: usize, const M: usize>(s: S, job: &J
             unsafe { rows::<S, F, R, M>(s, job, (n, token, ahead), &mut ends) }
         }
     }
+}
+
+/// What is read of activations.
+pub(super) const fn forms<F: Nibbles>() -> Forms {
+    Forms::HALVED
 }
 
 /// Multiplies the job's rows, of blocks of nibbles.

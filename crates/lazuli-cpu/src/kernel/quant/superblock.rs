@@ -4,7 +4,7 @@
 //! sums of four products. One multiplication scales two vectors of such sums, and one conversion to float serves 256
 //! weights, where [`super::decode`] needs one for each 64.
 
-use super::acts::Row;
+use super::acts::{Forms, Row};
 use super::blocks::{GROUP, OCTET, Octet};
 use super::decode::{Job, prefetch_weights};
 use crate::simd::{Dot, Isa};
@@ -161,6 +161,11 @@ unsafe fn walk<S: Dot, F: Superblock, const R: usize, const M: usize>(s: S, job:
             unsafe { rows::<S, F, R, M>(s, job, n, token, ahead) }
         }
     }
+}
+
+/// What is read of activations.
+pub(super) const fn forms<F: Superblock>() -> Forms {
+    if F::PAIRED { Forms::PAIRED } else { Forms::CODES }
 }
 
 /// Multiplies the job's rows, of blocks of 256.

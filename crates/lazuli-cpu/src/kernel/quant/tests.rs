@@ -138,18 +138,24 @@ fn product(
             acts: acts.as_ptr().cast(),
             out: out.as_mut_ptr(),
             out_stride: stride,
-            next: planes[0].as_ptr(),
         };
         let scratch = std::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), matmul.scratch_bytes(m));
         for unit in (0..matmul.units(m)).rev() {
-            matmul.run(&args, unit..unit + 1, scratch);
+            matmul.run(&args, unit..unit + 1, scratch, &mut || planes[0].as_ptr());
         }
         let parts = out.clone();
         out.fill(f32::NAN);
-        let args = QuantMatmulArgs { out: out.as_mut_ptr(), next: std::ptr::null(), ..args };
-        matmul.run(&args, 0..matmul.units(m), scratch);
-        let same = out.iter().zip(&parts).all(|(a, b)| a.to_bits() == b.to_bits());
-        assert!(same, "{level} {format:?} n {n} k {k} m {m}: the division into units shows");
+        let args = QuantMatmulArgs { out: out.as_mut_ptr(), ..args };
+        matmul.run(&args, 0..matmul.units(m), scratch, &mut std::ptr::null);
+        let same = |out: &[f32]| out.iter().zip(&parts).all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(same(&out), "{level} {format:?} n {n} k {k} m {m}: the division into units shows");
+        out.fill(f32::NAN);
+        let args = QuantMatmulArgs { out: out.as_mut_ptr(), ..args };
+        let matmul = matmul.before_a_barrier();
+        for unit in (0..matmul.units(m)).rev() {
+            matmul.run(&args, unit..unit + 1, scratch, &mut std::ptr::null);
+        }
+        assert!(same(&out), "{level} {format:?} n {n} k {k} m {m}: small units show");
     }
     for row in out.chunks_exact(stride) {
         assert!(row[n..].iter().all(|v| v.is_nan()), "{level} {format:?}: wrote past its columns");
@@ -312,10 +318,9 @@ fn run(matmul: &QuantMatmul, weights: Weights<'_>, x: &[f32], m: usize) -> Vec<f
             acts: acts.as_ptr().cast(),
             out: out.as_mut_ptr(),
             out_stride: matmul.rows(),
-            next: std::ptr::null(),
         };
         let scratch = std::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), matmul.scratch_bytes(m));
-        matmul.run(&args, 0..matmul.units(m), scratch);
+        matmul.run(&args, 0..matmul.units(m), scratch, &mut std::ptr::null);
     }
     out
 }
@@ -455,6 +460,37 @@ fn values_that_are_not_finite_show_in_their_row_and_nowhere_else() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn products_before_a_barrier_end_in_small_units() {
+    for (n, k, threads) in
+        [(1536, 576, 2), (8960, 1536, 2), (576, 1536, 3), (151_936, 1536, 16), (60, 64, 2), (5000, 512, 1)]
+    {
+        let product = QuantMatmul::new(Level::detect(), Format::Q4_1, n, k).unwrap().for_threads(threads);
+        let (even, fine) = (product.cut(1), product.before_a_barrier().cut(1));
+        let rows = |cut: super::Cut| {
+            let ends = (0..cut.units(n)).map(|unit| (cut.start(unit), cut.start(unit + 1).min(n)));
+            ends.map(|(start, end)| end - start).collect::<Vec<_>>()
+        };
+        for cut in [even, fine] {
+            assert!(
+                rows(cut).iter().all(|&rows| rows > 0) && rows(cut).iter().sum::<usize>() == n,
+                "{cut:?}"
+            );
+        }
+        let (even, fine) = (rows(even), rows(fine));
+        if n * k < 1 << 17 || threads == 1 {
+            assert_eq!(even, fine);
+            continue;
+        }
+        assert!(
+            fine[fine.len() - threads..].iter().all(|rows| 3 * rows <= even[0]),
+            "{n} rows, {threads} threads"
+        );
+        assert!(fine[..threads].iter().all(|&rows| rows <= even[0] * 7 / 4), "{n} rows, {threads} threads");
+        assert!(fine.len() <= even.len() + 10 * threads, "{n} rows, {threads} threads");
     }
 }
 
