@@ -99,9 +99,9 @@ pub fn products(matmul: QuantMatmul, tensors: &[Vec<&[u8]>], m: usize, threads: 
     let shape: Activations = matmul.activations(m);
     let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 100.0).collect();
     let mut acts = aligned(shape.bytes());
-    let mut out = vec![0f32; m * n];
+    let mut out = aligned(m * n * size_of::<f32>());
     let mut scratch: Vec<Vec<[u64; 8]>> = (0..threads).map(|_| aligned(matmul.scratch_bytes(m))).collect();
-    let (acts, out) = (Shared(acts.as_mut_ptr().cast::<u8>()), Shared(out.as_mut_ptr()));
+    let (acts, out) = (Shared(acts.as_mut_ptr().cast::<u8>()), Shared(out.as_mut_ptr().cast::<f32>()));
     let scratch: Vec<_> = scratch.iter_mut().map(|s| Shared(s.as_mut_ptr().cast::<u8>())).collect();
     let quantised = Barrier::new(threads);
     timed(threads, if m == 1 { 5 } else { 3 }, |thread| {

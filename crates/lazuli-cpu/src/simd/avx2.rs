@@ -5,6 +5,7 @@
 
 use super::float::Simd;
 use super::level::Isa;
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// The AVX2 [`Simd`] level; `DOT` says whether AVX-VNNI is there too.
@@ -233,6 +234,11 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
     #[inline(always)]
     fn prefetch(self, p: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_write(self, p: *const u8) {
+        // What does not know the instruction takes it for a long `nop`.
+        unsafe { asm!("prefetchw byte ptr [{0}]", in(reg) p, options(nostack, preserves_flags, readonly)) }
     }
     #[inline(always)]
     fn prefetch_l2(self, p: *const u8) {

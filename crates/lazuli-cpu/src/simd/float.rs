@@ -141,6 +141,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line at `p`; any address is allowed.
     fn prefetch(self, p: *const u8);
+    /// Asks for the cache line at `p` to write it.
+    fn prefetch_write(self, p: *const u8);
     /// Asks for the cache line at `p`, as far as the second-level cache.
     fn prefetch_l2(self, p: *const u8);
 

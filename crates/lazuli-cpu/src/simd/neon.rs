@@ -220,6 +220,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         unsafe { asm!("prfm pldl1keep, [{0}]", in(reg) p, options(nostack, preserves_flags, readonly)) }
     }
     #[inline(always)]
+    fn prefetch_write(self, p: *const u8) {
+        unsafe { asm!("prfm pstl1keep, [{0}]", in(reg) p, options(nostack, preserves_flags, readonly)) }
+    }
+    #[inline(always)]
     fn prefetch_l2(self, p: *const u8) {
         unsafe { asm!("prfm pldl2keep, [{0}]", in(reg) p, options(nostack, preserves_flags, readonly)) }
     }

@@ -220,6 +220,8 @@ impl Simd for Scalar {
     #[inline(always)]
     fn prefetch(self, _p: *const u8) {}
     #[inline(always)]
+    fn prefetch_write(self, _p: *const u8) {}
+    #[inline(always)]
     fn prefetch_l2(self, _p: *const u8) {}
 }
 

@@ -363,6 +363,15 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, co
                 let acts = job.shape.tile(job.acts, t);
                 let next = job.shape.tile(job.acts, t + 1);
                 step += 1;
+                if end == k {
+                    // Rows of the output are far apart, and a store that waits for its line holds up those behind it.
+                    let rows = (t + 1) * TILE..((t + 2) * TILE).min(m);
+                    for row in rows {
+                        for column in (0..width).step_by(LINE / 4) {
+                            s.prefetch_write(job.out.wrapping_add(row * job.stride + column).cast());
+                        }
+                    }
+                }
                 while line < lines_of_next * step / steps {
                     s.prefetch_l2(job.next.wrapping_add(line * LINE));
                     line += 1;
