@@ -16,6 +16,8 @@ stamp! {
 
 /// Keys that are scored together.
 const KEYS_AT_ONCE: usize = 4;
+/// Rows whose sums are in registers, four vectors of each, where there are 32: keys and values are converted once for them.
+const ROWS_AT_ONCE: usize = 6;
 /// From one row's scores to the next: those of the last keys that are scored together may lie past the block's end.
 const SCORES: usize = KEYS + 16;
 /// A cache line.
@@ -67,12 +69,14 @@ unsafe fn attend_as<S: Simd, E: Float>(s: S, job: &Job<'_>) {
             let mut done = 0;
             while done < count {
                 let values = job.rows::<E>(Pool::Values, start + done, count - done);
-                for (row, block) in blocks(rows, 4) {
+                for (row, block) in blocks(rows, if S::LANES == 8 { 4 } else { ROWS_AT_ONCE }) {
                     match block {
                         1 => add_values::<S, E, 1>(s, job, row, done, &values, &mut ahead),
                         2 => add_values::<S, E, 2>(s, job, row, done, &values, &mut ahead),
                         3 => add_values::<S, E, 3>(s, job, row, done, &values, &mut ahead),
-                        _ => add_values::<S, E, 4>(s, job, row, done, &values, &mut ahead),
+                        4 => add_values::<S, E, 4>(s, job, row, done, &values, &mut ahead),
+                        5 => add_values::<S, E, 5>(s, job, row, done, &values, &mut ahead),
+                        _ => add_values::<S, E, ROWS_AT_ONCE>(s, job, row, done, &values, &mut ahead),
                     }
                 }
                 done += values.count;
@@ -110,15 +114,17 @@ unsafe fn score_rows<S: Simd, E: Float>(
     at: usize,
     ahead: &mut Ahead<'_>,
 ) {
-    // 16 registers carry the sums of two rows with four keys.
-    for (row, block) in blocks(job.tile.rows(), if S::LANES == 8 { 2 } else { 4 }) {
+    // 16 registers carry the sums of two rows with four keys, 32 of six.
+    for (row, block) in blocks(job.tile.rows(), if S::LANES == 8 { 2 } else { ROWS_AT_ONCE }) {
         // SAFETY: the caller's promise.
         unsafe {
             match block {
                 1 => score::<S, E, 1>(s, job, row, keys, key, at, ahead),
                 2 => score::<S, E, 2>(s, job, row, keys, key, at, ahead),
                 3 => score::<S, E, 3>(s, job, row, keys, key, at, ahead),
-                _ => score::<S, E, 4>(s, job, row, keys, key, at, ahead),
+                4 => score::<S, E, 4>(s, job, row, keys, key, at, ahead),
+                5 => score::<S, E, 5>(s, job, row, keys, key, at, ahead),
+                _ => score::<S, E, ROWS_AT_ONCE>(s, job, row, keys, key, at, ahead),
             }
         }
     }
