@@ -6,7 +6,7 @@
 
 mod measure;
 
-use lazuli_cpu::kernel::quant::QuantMatmul;
+use lazuli_cpu::kernel::quant::{Activations, QuantMatmul};
 use lazuli_cpu::simd::Level;
 use lazuli_quant::Format;
 use measure::stream;
@@ -24,6 +24,21 @@ fn product(
 ) -> f64 {
     let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels");
     measure::products(matmul, &[vec![plane]], m, threads)
+}
+
+/// Nanoseconds of quantising a thousand values, as products with `format` ask for, `m` rows of `k` in cache.
+fn rounding(level: Level, format: Format, m: usize, k: usize) -> f64 {
+    let shape: Activations = QuantMatmul::new(level, format, m, k).expect("kernels").activations(m);
+    let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 100.0).collect();
+    let mut acts = measure::aligned(shape.bytes());
+    let mut seconds = Vec::new();
+    for _ in 0..2000 / m + 20 {
+        let start = std::time::Instant::now();
+        // SAFETY: the buffers have the sizes asked for.
+        unsafe { shape.quantise(x.as_ptr(), k, 0..shape.units(), acts.as_mut_ptr().cast()) };
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    measure::median(seconds) * 1e9 / (m * k) as f64 * 1e3
 }
 
 fn main() {
@@ -58,6 +73,18 @@ fn main() {
             let warm = product(level, format, memory, (few, 192 * 1024 / row, k), 1);
             let warm = (192 * 1024 / row * row) as f64 / warm / 1e9;
             println!("{name:28} 1T {:6.1} 2T {:6.1} GB/s  cached 1T {warm:6.1}", cold[0], cold[1]);
+        }
+    }
+    for (format, m, k) in [
+        (Format::Q4_1, 1, 576),
+        (Format::Q4K, 1, 1536),
+        (Format::Q6K, 1, 1536),
+        (Format::Q4K, 512, 1536),
+        (Format::Q6K, 512, 1536),
+    ] {
+        let name = format!("rounding for {format:?} m={m} k={k}");
+        if name.contains(&filter) {
+            println!("{name:32} {:6.1} ns for 1000 values", rounding(level, format, m, k));
         }
     }
     for threads in [1, 2] {

@@ -18,6 +18,7 @@ use crate::kernel::gather::{Gather, GatherPacked};
 use crate::kernel::kv_write::KvWrite;
 use crate::kernel::norm::{LayerNorm, RmsNorm};
 use crate::kernel::plain::{Plain, PlainOp};
+use crate::kernel::quant::TwoSteps;
 use crate::kernel::rope::Rope;
 use crate::kernel::softmax::Softmax;
 
@@ -108,7 +109,7 @@ pub(super) struct Wave<'a> {
     /// Activations that a product of this wave packed, for the next one to share.
     pub packed: Vec<(super::matmul::PackKey, usize)>,
     /// The same for activations rounded in two steps.
-    pub packed_steps: Vec<(super::matmul::PackKey, usize)>,
+    pub packed_steps: Vec<(super::matmul::PackKey, TwoSteps, usize)>,
     /// Likewise what the products of experts prepared.
     pub shared: super::experts::Shared,
     /// What the step in hand makes worth asking for.

@@ -86,8 +86,8 @@ impl Wave<'_> {
         };
         let (Some(kernel), true) = (kernel, plain_rows(left)) else { return false };
         let kernel = kernel.for_threads(self.machine.threads);
-        let (acts, steps) = (kernel.activations(2 * m), TwoSteps { level, m, k });
-        let packed = self.packed_steps(left, acts, steps);
+        let acts = kernel.activations(2 * m);
+        let (steps, packed) = (acts.two_steps(), self.packed_steps(left, acts));
         self.need_scratch(kernel.scratch_bytes(2 * m));
         let sums = Loc::Workspace(self.reserve(2 * m * n * size_of::<f32>()));
         let task = Kernel::MatmulPacked { kernel, acts, next: None, share: Share::Taken };
@@ -104,9 +104,10 @@ impl Wave<'_> {
     }
 
     /// Where the rows of `left`, which are plain, lie packed in two steps, once for all products of the wave.
-    fn packed_steps(&mut self, left: &Operand, acts: Activations, steps: TwoSteps) -> usize {
-        let key = PackKey::of(left);
-        let known = self.packed_steps.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);
+    fn packed_steps(&mut self, left: &Operand, acts: Activations) -> usize {
+        let (key, steps) = (PackKey::of(left), acts.two_steps());
+        let same = |known: &&(PackKey, TwoSteps, usize)| known.0 == key && known.1 == steps;
+        let known = self.packed_steps.iter().find(same).map(|known| known.2);
         known.inspect(|&at| self.pack_for(at, acts)).unwrap_or_else(|| {
             let rows = Loc::Workspace(self.reserve(2 * steps.m * steps.k * size_of::<f32>()));
             let at = self.reserve(acts.bytes());
@@ -114,7 +115,7 @@ impl Wave<'_> {
             self.push(Stage::Dense, split, &[Loc::of(left)], rows, (steps.m, 1));
             let pack = Kernel::Pack { kernel: acts, stride: steps.k };
             self.push(Stage::Pack, pack, &[rows], Loc::Workspace(at), (acts.units(), 1));
-            self.packed_steps.push((key, at));
+            self.packed_steps.push((key, steps, at));
             at
         })
     }

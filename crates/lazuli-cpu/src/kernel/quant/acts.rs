@@ -1,13 +1,17 @@
 //! [`Activations`]: the quantised form of `x` that every product with it shares, whatever the weights' formats.
 //!
 //! Each 32 values along a row become 32 signed bytes and one `f32` scale, `x = scale * code` with codes in
-//! `-127..=127`, beside their sum for weights with a min. The scales of 256 values are whole multiples, up to 255, of
-//! one unit, so that kernels can scale in integers. Few rows are laid out row by row for kernels that walk weight
-//! rows; many rows in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels, and once more with a
-//! four of the first 32 of each 64 values beside that of the second, for kernels that scale both together.
+//! `-127..=127`, beside their sum for weights with a min. Few rows are laid out row by row for kernels that walk weight
+//! rows; there the scales of 256 values are whole multiples, up to 255, of one unit, so that kernels can scale in integers.
+//! Many rows are laid out in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels. Panels with integer
+//! scales and mins take other codes, with one scale for [`SPAN`] values and a power of two for each 32, so that these are added up
+//! as integers; there a
+//! four of the first 32 of each 64 values stands beside that of the second, as both are scaled together.
 
-use super::blocks::{GROUP, OCTET};
+use super::blocks::{GROUP, OCTET, unrolled};
+use super::steps::TwoSteps;
 use crate::simd::{Dot, Level, stamp_dot};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Rows up to which the row-by-row layout and the decode kernels are used.
@@ -18,6 +22,8 @@ pub(super) const TILE: usize = 4;
 const UNIT: usize = 4 * OCTET;
 /// Values of two groups, which lie interleaved in a tile and whose integer dot products are scaled together.
 pub(super) const PAIR: usize = 2 * GROUP;
+/// Values of a tile's row that have one scale where the panel's scales are integers.
+pub(super) const SPAN: usize = OCTET / 2;
 /// 256 values whose largest magnitude is below this are taken as zero: reciprocals could overflow.
 const TINY: f32 = 1e-30;
 /// The largest multiple of a unit: with a signed byte as the weights' own scale it still fits 16 bits.
@@ -39,15 +45,17 @@ pub struct Activations {
 pub(super) struct Forms(u8);
 
 impl Forms {
-    /// [`Row::codes`] and [`Tile::codes`].
+    /// [`Row::codes`] and [`Tile::codes`], with their scales and sums.
     pub const CODES: Self = Self(1);
-    /// [`Row::paired`] and [`Tile::paired`].
+    /// [`Row::paired`].
     pub const PAIRED: Self = Self(2);
     /// [`Row::halved`].
     pub const HALVED: Self = Self(4);
     /// [`Row::values`].
     pub const VALUES: Self = Self(8);
-    const ALL: Self = Self(15);
+    /// [`Tile::spans`], with their scales and sums.
+    pub const SPANS: Self = Self(16);
+    const ALL: Self = Self(31);
 
     fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -81,23 +89,25 @@ pub(super) struct Row {
 pub(super) struct Tile {
     /// `[k / 4][TILE][4]` codes.
     pub codes: *const i8,
-    /// The codes again, `[k / 64][8][TILE][2][4]`: value `64 a + 32 d + 4 b + e` of row `c` at `[a][b][c][d][e]`. For whole
-    /// octets only.
-    pub paired: *const i8,
     /// `[k / 32][TILE]` scales.
     pub scales: *const f32,
     /// `[k / 32][TILE]` scales times sums.
     pub sums: *const f32,
     /// `[k / 32][TILE]`: -128 times the sum, where a dot product with codes biased by 128 starts.
     pub starts: *const i32,
-    /// The starts again, `[k / 64][TILE][2]`.
-    pub paired_starts: *const i32,
     /// `[k / 16][TILE]`: the same for 16 codes each.
     pub fine_starts: *const i32,
-    /// `[k / 64][TILE][2]`: what multiple of its unit a scale is.
-    pub multiples: *const i16,
-    /// `[k / 256][TILE]` units.
-    pub units: *const f32,
+    /// Codes with one scale for [`SPAN`] of them, or powers of two less, `[k / 64][8][TILE][2][4]`: value `64 a + 32 d + 4 b + e` of row `c` at
+    /// `[a][b][c][d][e]`. These and what belongs to them are for whole octets only.
+    pub spans: *const i8,
+    /// `[k / SPAN][TILE]` scales of them.
+    pub span_scales: *const f32,
+    /// `[k / 64][TILE][2]`: how many times 32 of them have half of that scale.
+    pub span_shifts: *const i16,
+    /// `[k / 64][TILE][2]` sums of 32 of them, in eighths of the scale of all.
+    pub span_sums: *const i16,
+    /// `[k / 64][TILE][2]`: -128 times the sum of 32 codes.
+    pub span_starts: *const i32,
 }
 
 impl Activations {
@@ -150,6 +160,16 @@ impl Activations {
         unsafe { quantise(self.level, self, x, stride, units, out) }
     }
 
+    /// How these rows, an even number of them, come from half as many that are rounded in two steps.
+    pub fn two_steps(self) -> TwoSteps {
+        let way = match self.forms {
+            _ if self.few() => Way::Multiples,
+            Forms::SPANS => Way::Spans,
+            _ => Way::Groups,
+        };
+        TwoSteps { level: self.level, m: self.m / 2, k: self.k, way }
+    }
+
     /// Whether the row-by-row layout is used.
     pub(super) fn few(self) -> bool {
         self.m <= FEW
@@ -169,7 +189,7 @@ impl Activations {
 
     fn tile_bytes(self) -> usize {
         let k = self.k.next_multiple_of(PAIR);
-        (TILE * (k + k + k / GROUP * (4 + 4 + 4 + 4 + 8 + 2) + k.div_ceil(OCTET) * 4)).next_multiple_of(64)
+        (TILE * (k + k + k / GROUP * (4 + 4 + 4 + 8 + 4 + 2 + 2) + k.div_ceil(SPAN) * 4)).next_multiple_of(64)
     }
 
     /// Row `m` of a buffer in the row-by-row layout.
@@ -195,99 +215,197 @@ impl Activations {
         // Wrapping, because prefetches ask for a tile past the last.
         let k = self.k.next_multiple_of(PAIR);
         let codes = base.wrapping_add(t * self.tile_bytes());
-        let paired = codes.wrapping_add(TILE * k);
-        let (scales, step) = (paired.wrapping_add(TILE * k).cast::<f32>(), TILE * k / GROUP);
+        let spans = codes.wrapping_add(TILE * k);
+        let (scales, step) = (spans.wrapping_add(TILE * k).cast::<f32>(), TILE * k / GROUP);
         let (sums, starts) = (scales.wrapping_add(step), scales.wrapping_add(2 * step).cast::<i32>());
-        let (paired_starts, fine_starts) = (starts.wrapping_add(step), starts.wrapping_add(2 * step));
-        let units = fine_starts.wrapping_add(2 * step).cast::<f32>();
-        let multiples = units.wrapping_add(TILE * k.div_ceil(OCTET)).cast();
-        let (codes, paired) = (codes.cast(), paired.cast());
-        Tile { codes, paired, scales, sums, starts, paired_starts, fine_starts, multiples, units }
+        let (fine_starts, span_starts) = (starts.wrapping_add(step), starts.wrapping_add(3 * step));
+        let span_scales = span_starts.wrapping_add(step).cast::<f32>();
+        let span_sums = span_scales.wrapping_add(TILE * k.div_ceil(SPAN)).cast::<i16>();
+        let span_shifts = span_sums.wrapping_add(step);
+        let (codes, spans) = (codes.cast(), spans.cast());
+        Tile {
+            codes,
+            scales,
+            sums,
+            starts,
+            fine_starts,
+            spans,
+            span_scales,
+            span_shifts,
+            span_sums,
+            span_starts,
+        }
     }
 }
 
-/// The scales of up to 256 values.
+/// Quarters of 256 values, each of which kernels take as one vector of codes.
+pub(super) const QUARTERS: usize = OCTET / PAIR;
+/// Groups of 256 values.
+const GROUPS: usize = OCTET / GROUP;
+/// Spans of 256 values.
+const SPANS: usize = OCTET / SPAN;
+/// The most times that a group's scale is half of its span's.
+const SHIFTS: u32 = 6;
+
+/// How values are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As [`Multiples`]: the row-by-row layout.
+    Multiples,
+    /// As [`Rounding::of_groups`]: [`Tile::codes`].
+    Groups,
+    /// As [`Spans`]: [`Tile::spans`].
+    Spans,
+}
+
+/// A scale for each 32 of 256 values. One that belongs to a value which is not finite is not finite either.
 #[derive(Clone, Copy)]
-pub(super) struct Scales {
+pub(super) struct Rounding {
+    /// The scales.
+    pub scales: [f32; GROUPS],
+    /// What values are multiplied with.
+    inverse: [f32; GROUPS],
+}
+
+impl Rounding {
+    /// Of values that are all rounded to zero.
+    const ZERO: Self = Self { scales: [0.0; GROUPS], inverse: [0.0; GROUPS] };
+
+    /// Of 256 values, in any way.
+    #[inline(always)]
+    pub unsafe fn of<S: Dot>(s: S, x: *const f32, way: Way) -> Self {
+        // SAFETY: the caller vouches for the values.
+        unsafe {
+            match way {
+                Way::Multiples => Multiples::of(s, x).rounding,
+                Way::Groups => Self::of_groups(s, x),
+                Way::Spans => Spans::of(s, x).rounding,
+            }
+        }
+    }
+
+    /// With scales that have nothing to do with each other.
+    #[inline(always)]
+    pub unsafe fn of_groups<S: Dot>(s: S, x: *const f32) -> Self {
+        // SAFETY: the caller vouches for the values.
+        let peaks = unsafe { s.peaks(x) };
+        let mut rounding = Self::ZERO;
+        for g in 0..GROUPS {
+            let peak = f32::from_bits(peaks[g]);
+            let none = peak < TINY;
+            rounding.scales[g] = if none { 0.0 } else { peak / 127.0 };
+            rounding.inverse[g] = if none { 0.0 } else { 127.0 / peak };
+        }
+        rounding
+    }
+
+    /// The codes of the values that these are the scales of.
+    #[inline(always)]
+    pub unsafe fn codes<S: Dot>(&self, s: S, x: *const f32) -> [S::Bytes; QUARTERS] {
+        // SAFETY: the caller vouches for the values.
+        unrolled!(c in [0_usize, 1, 2, 3] => unsafe {
+            s.rounded(x.add(c * PAIR), [self.inverse[2 * c], self.inverse[2 * c + 1]])
+        })
+    }
+}
+
+/// Scales of 256 values that are whole multiples of one unit.
+#[derive(Clone, Copy)]
+struct Multiples {
     unit: f32,
-    /// Whole numbers; in floats, as narrow numbers would be put in place one by one and read back too soon.
-    multiples: [f32; OCTET / GROUP],
+    /// How many units each scale is, in floats, as narrow numbers would be put in place one by one and read back too soon.
+    times: [f32; GROUPS],
+    rounding: Rounding,
 }
 
-impl Scales {
-    /// Of `groups` groups of 32 values. A multiple is rounded up, so that no code exceeds 127.
+impl Multiples {
+    /// Of 256 values. A multiple is rounded up, so that no code exceeds 127.
     #[inline(always)]
-    pub unsafe fn of<S: Dot>(s: S, x: *const f32, groups: usize) -> Self {
-        let mut largest = [0f32; OCTET / GROUP];
-        let mut most = 0f32;
-        for g in 0..groups {
-            let mut peak = s.zero();
-            for i in 0..GROUP / S::LANES {
-                // SAFETY: the caller vouches for the groups.
-                peak = s.max(s.abs(unsafe { s.load(x.add(g * GROUP + i * S::LANES)) }), peak);
-            }
-            largest[g] = s.reduce_max(peak);
-            most = most.max(largest[g]);
-        }
+    unsafe fn of<S: Dot>(s: S, x: *const f32) -> Self {
+        // SAFETY: the caller vouches for the values.
+        let peaks = unsafe { s.peaks(x) };
+        let most = f32::from_bits(largest(&peaks));
+        let (mut times, mut rounding) = ([0.0; GROUPS], Rounding::ZERO);
         if most < TINY {
-            return Self { unit: 0.0, multiples: [0.0; OCTET / GROUP] };
+            return Self { unit: 0.0, times, rounding };
         }
-        let by = MULTIPLES / most;
-        // An infinite value makes NaN here, which `min` takes as the other; `group` lets it show in the scale.
-        let mut multiples = [0.0; OCTET / GROUP];
-        for g in 0..OCTET / GROUP {
-            multiples[g] = (largest[g] * by).ceil().min(MULTIPLES);
+        let (by, unit) = (MULTIPLES / most, most / (127.0 * MULTIPLES));
+        for g in 0..GROUPS {
+            times[g] = (f32::from_bits(peaks[g]) * by).ceil().min(MULTIPLES);
+            let scale = times[g] * unit;
+            rounding.scales[g] = scale;
+            rounding.inverse[g] = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         }
-        Self { unit: most / (127.0 * MULTIPLES), multiples }
-    }
-
-    /// The scale of group `g`.
-    #[inline(always)]
-    pub fn scale(&self, g: usize) -> f32 {
-        self.multiples[g] * self.unit
-    }
-
-    /// Quantises group `g` of the values to `codes`. `poison` stays zero unless a value is not finite: no maximum shows a
-    /// NaN, and its code would be an ordinary one.
-    #[inline(always)]
-    pub unsafe fn group<S: Dot>(&self, s: S, x: *const f32, g: usize, codes: *mut i8, poison: &mut S::F) {
-        let scale = self.scale(g);
-        let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
-        for i in 0..GROUP / S::LANES {
-            // SAFETY: the caller vouches for 32 values and 32 bytes.
-            unsafe {
-                let value = s.load(x.add(g * GROUP + i * S::LANES));
-                s.store_i8(codes.add(i * S::LANES), s.to_i32(s.mul(value, inverse)));
-                *poison = s.fma(value, s.zero(), *poison);
-            }
-        }
+        Self { unit, times, rounding }
     }
 }
 
-/// Quantises up to 256 values, `groups` of 32, and pads the codes with zeros: their scales, the sums of each 16 codes, and
-/// zero, or NaN if a value is not finite.
-#[inline(always)]
-unsafe fn octet<S: Dot>(
-    s: S,
-    x: *const f32,
-    groups: usize,
-    codes: *mut i8,
-) -> (Scales, [[i32; 2]; OCTET / GROUP], f32) {
-    let mut sums = [[0; 2]; OCTET / GROUP];
-    // SAFETY: the caller gives as many groups, and room for 256 codes.
-    unsafe {
-        let scales = Scales::of(s, x, groups);
-        let mut poison = s.zero();
-        for g in 0..groups {
-            scales.group(s, x, g, codes.add(g * GROUP), &mut poison);
+/// Scales of 256 values where each 128 have one, which groups of 32 halve a few times.
+#[derive(Clone, Copy)]
+struct Spans {
+    /// Of 128 values each.
+    scales: [f32; SPANS],
+    /// How many times each 32 values halve it.
+    shifts: [u32; GROUPS],
+    rounding: Rounding,
+}
+
+impl Spans {
+    /// Of 256 values.
+    #[inline(always)]
+    unsafe fn of<S: Dot>(s: S, x: *const f32) -> Self {
+        const GROUPS: usize = SPAN / GROUP;
+        // SAFETY: the caller vouches for the values.
+        let peaks = unsafe { s.peaks(x) };
+        let mut spans =
+            Self { scales: [0.0; SPANS], shifts: [0; super::acts::GROUPS], rounding: Rounding::ZERO };
+        for span in 0..SPANS {
+            let groups = span * GROUPS..(span + 1) * GROUPS;
+            let most = largest(&peaks[groups.clone()]);
+            let peak = f32::from_bits(most);
+            if peak < TINY {
+                continue;
+            }
+            spans.scales[span] = peak / 127.0;
+            for g in groups {
+                // The difference of two numbers' bits, in exponents, is the logarithm of their ratio, rounded down.
+                let times = (most - peaks[g]) >> (f32::MANTISSA_DIGITS - 1);
+                spans.shifts[g] = if times < SHIFTS { times } else { SHIFTS };
+                let half = (1 << spans.shifts[g]) as f32;
+                spans.rounding.scales[g] = peak / 127.0 / half;
+                spans.rounding.inverse[g] = 127.0 / peak * half;
+            }
         }
-        codes.add(groups * GROUP).write_bytes(0, OCTET - groups * GROUP);
-        for pair in 0..OCTET / PAIR {
-            let [a, b, c, d] = s.sums_of_runs(s.bytes(codes.cast_const().cast::<u8>().add(pair * PAIR)));
-            (sums[2 * pair], sums[2 * pair + 1]) = ([a, b], [c, d]);
-        }
-        (scales, sums, s.reduce_sum(poison))
+        spans
     }
+}
+
+/// The largest of the bits of magnitudes.
+#[inline(always)]
+fn largest(peaks: &[u32]) -> u32 {
+    let mut most = 0;
+    for g in 0..peaks.len() {
+        most = if peaks[g] > most { peaks[g] } else { most };
+    }
+    most
+}
+
+/// What a scale, or what scales are multiples of, is written as: NaN if it is not finite, as a value is not then.
+#[inline(always)]
+fn noted(scale: f32) -> f32 {
+    scale + scale * 0.0
+}
+
+/// The 256 values at `x`, or as many as there are and zeros, in `room`.
+#[inline(always)]
+pub(super) unsafe fn whole(x: *const f32, count: usize, room: &mut MaybeUninit<[f32; OCTET]>) -> *const f32 {
+    if count == OCTET {
+        return x;
+    }
+    let room = room.write([0.0; OCTET]);
+    // SAFETY: the caller vouches for `count` values, fewer than 256.
+    unsafe { room.as_mut_ptr().copy_from_nonoverlapping(x, count) };
+    room.as_ptr()
 }
 
 #[inline(always)]
@@ -317,27 +435,34 @@ unsafe fn quantise_generic<S: Dot>(
 unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row, part: usize) {
     let end = ((part + 1) * UNIT).min(shape.padded());
     for at in (part * UNIT..end).step_by(OCTET) {
-        // SAFETY: `at` lies within the padded row, and groups within `x` where they are read.
+        let mut room = MaybeUninit::uninit();
+        // SAFETY: `at` lies within the padded row, and what is read within `x`.
         unsafe {
-            let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
-            let mut codes = [0i8; OCTET];
-            let (scales, sums, poison) = octet(s, x.add(at), groups, codes.as_mut_ptr());
-            if shape.forms.has(Forms::VALUES) {
-                let values = row.values.add(at).cast_mut();
-                x.add(at).copy_to_nonoverlapping(values, groups * GROUP);
-                values.add(groups * GROUP).write_bytes(0, OCTET - groups * GROUP);
+            let x = whole(x.add(at), OCTET.min(shape.k - at), &mut room);
+            let Multiples { unit, times, rounding } = Multiples::of(s, x);
+            let quarters = rounding.codes(s, x);
+            let mut sums = [0; OCTET / GROUP];
+            let mut codes = [0u8; OCTET];
+            for c in 0..QUARTERS {
+                let [a, b, d, e] = s.sums_of_runs(quarters[c]);
+                (sums[2 * c], sums[2 * c + 1]) = (a + b, d + e);
+                s.store_bytes(codes.as_mut_ptr().add(c * PAIR), quarters[c]);
             }
-            // What is not finite shows in every number that products are multiplied with.
-            row.units.add(at / OCTET).cast_mut().write(scales.unit + poison);
+            row.units.add(at / OCTET).cast_mut().write(noted(unit));
             for g in 0..OCTET / GROUP {
-                let (scale, slot) = (scales.scale(g) + poison, at / GROUP + g);
+                let (scale, slot) = (noted(rounding.scales[g]), at / GROUP + g);
                 row.scales.add(slot).cast_mut().write(scale);
-                row.sums.add(slot).cast_mut().write(scale * (sums[g][0] + sums[g][1]) as f32);
-                row.multiples.add(slot).cast_mut().write(scales.multiples[g] as i16);
+                row.sums.add(slot).cast_mut().write(scale * sums[g] as f32);
+                row.multiples.add(slot).cast_mut().write(times[g] as i16);
             }
-            let codes = codes.as_ptr().cast::<u8>();
+            if shape.forms.has(Forms::VALUES) {
+                x.copy_to_nonoverlapping(row.values.add(at).cast_mut(), OCTET);
+            }
+            let codes = codes.as_ptr();
             if shape.forms.has(Forms::CODES) {
-                codes.copy_to_nonoverlapping(row.codes.add(at).cast_mut(), OCTET);
+                for c in 0..QUARTERS {
+                    s.store_bytes(row.codes.add(at + c * PAIR).cast_mut(), quarters[c]);
+                }
             }
             if shape.forms.has(Forms::PAIRED) {
                 for g in 0..OCTET / GROUP {
@@ -368,68 +493,104 @@ unsafe fn quantise_tile<S: Dot>(
     t: usize,
 ) {
     let exist = (shape.m - t * TILE).min(TILE);
-    let mut at = 0;
-    while at < shape.k {
-        let groups = (OCTET / GROUP).min((shape.k - at) / GROUP);
-        // Codes are put in order when those of all rows are in memory: a load of bytes that were just stored in other
-        // pieces would wait for them.
-        let mut codes = [[0i8; OCTET]; TILE];
+    for at in (0..shape.k).step_by(OCTET) {
+        let count = OCTET.min(shape.k - at);
         // SAFETY: rows below `m` are readable, and every index lies within the tile's arrays.
         unsafe {
             let values = x.add(t * TILE * stride + at);
-            for r in 0..exist {
-                let (scales, sums, poison) = octet(s, values.add(r * stride), groups, codes[r].as_mut_ptr());
-                // What is not finite shows in every number that products are multiplied with.
-                tile.units.add(at / OCTET * TILE + r).cast_mut().write(scales.unit + poison);
-                for g in 0..groups {
-                    let scale = scales.scale(g) + poison;
-                    note(tile, r, at / GROUP + g, scale, scales.multiples[g] as i16, sums[g]);
-                }
-            }
-            for r in exist..TILE {
-                for g in 0..groups {
-                    note(tile, r, at / GROUP + g, 0.0, 0, [0; 2]);
-                }
-                tile.units.add(at / OCTET * TILE + r).cast_mut().write(0.0);
-            }
             if shape.forms.has(Forms::CODES) {
-                let to = tile.codes.cast_mut().add(at * TILE);
-                for four in 0..groups * GROUP / 4 {
-                    for r in 0..TILE {
-                        let from = codes[r].as_ptr().add(4 * four);
-                        to.add((four * TILE + r) * 4).copy_from_nonoverlapping(from, 4);
-                    }
-                }
+                tile_of_groups(s, values, stride, (exist, count), tile, at);
             }
-            if groups == OCTET / GROUP && shape.forms.has(Forms::PAIRED) {
-                let to = tile.paired.cast_mut().add(at * TILE);
-                for four in 0..OCTET / 8 {
-                    for r in 0..TILE {
-                        let from = codes[r].as_ptr().add(four / 8 * PAIR + four % 8 * 4);
-                        let to = to.add((four * TILE + r) * 8);
-                        to.copy_from_nonoverlapping(from, 4);
-                        to.add(4).copy_from_nonoverlapping(from.add(GROUP), 4);
-                    }
-                }
+            if count == OCTET && shape.forms.has(Forms::SPANS) {
+                tile_of_spans(s, values, stride, exist, tile, at);
             }
         }
-        at += OCTET;
+    }
+}
+
+/// Up to 256 values of a tile's rows, with a scale for each 32: `count` values of `exist` rows are read.
+#[inline(always)]
+unsafe fn tile_of_groups<S: Dot>(
+    s: S,
+    values: *const f32,
+    stride: usize,
+    (exist, count): (usize, usize),
+    tile: Tile,
+    at: usize,
+) {
+    let mut quarters = [[s.words([0; 8]); QUARTERS]; TILE];
+    // SAFETY: the caller's rows and tile.
+    unsafe {
+        for r in 0..TILE {
+            let mut room = MaybeUninit::uninit();
+            let x = whole(values.wrapping_add(r * stride), if r < exist { count } else { 0 }, &mut room);
+            let rounding = Rounding::of_groups(s, x);
+            quarters[r] = rounding.codes(s, x);
+            for c in 0..count.div_ceil(PAIR) {
+                let [a, b, d, e] = s.sums_of_runs(quarters[r][c]);
+                note(tile, r, at / GROUP + 2 * c, noted(rounding.scales[2 * c]), [a, b]);
+                note(tile, r, at / GROUP + 2 * c + 1, noted(rounding.scales[2 * c + 1]), [d, e]);
+            }
+        }
+        for c in 0..count.div_ceil(PAIR) {
+            let rows = [quarters[0][c], quarters[1][c], quarters[2][c], quarters[3][c]];
+            s.store_woven::<false>(rows, tile.codes.cast_mut().cast::<u8>().add((at + c * PAIR) * TILE));
+        }
     }
 }
 
 /// Stores what is to be known of group `g` of row `r` of a tile.
 #[inline(always)]
-unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, multiple: i16, [low, high]: [i32; 2]) {
+unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, [low, high]: [i32; 2]) {
     // SAFETY: the caller gives a row and a group of the tile.
     unsafe {
-        let (at, paired) = (g * TILE + r, (g / 2 * TILE + r) * 2 + g % 2);
+        let at = g * TILE + r;
         tile.scales.add(at).cast_mut().write(scale);
         tile.sums.add(at).cast_mut().write(scale * (low + high) as f32);
         tile.starts.add(at).cast_mut().write(-128 * (low + high));
-        tile.paired_starts.add(paired).cast_mut().write(-128 * (low + high));
-        tile.multiples.add(paired).cast_mut().write(multiple);
         tile.fine_starts.add(2 * g * TILE + r).cast_mut().write(-128 * low);
         tile.fine_starts.add((2 * g + 1) * TILE + r).cast_mut().write(-128 * high);
+    }
+}
+
+/// 256 values of a tile's rows in spans, of which `exist` are read.
+#[inline(always)]
+unsafe fn tile_of_spans<S: Dot>(
+    s: S,
+    values: *const f32,
+    stride: usize,
+    exist: usize,
+    tile: Tile,
+    at: usize,
+) {
+    static ZEROS: [f32; OCTET] = [0.0; OCTET];
+    let mut quarters = [[s.words([0; 8]); QUARTERS]; TILE];
+    // SAFETY: the caller's rows and tile.
+    unsafe {
+        for r in 0..TILE {
+            let x = if r < exist { values.wrapping_add(r * stride) } else { ZEROS.as_ptr() };
+            let spans = Spans::of(s, x);
+            quarters[r] = spans.rounding.codes(s, x);
+            for span in 0..SPANS {
+                let slot = (at / SPAN + span) * TILE + r;
+                tile.span_scales.add(slot).cast_mut().write(noted(spans.scales[span]));
+            }
+            for c in 0..QUARTERS {
+                let [a, b, d, e] = s.sums_of_runs(quarters[r][c]);
+                let (sums, slot) = ([a + b, d + e], ((at / PAIR + c) * TILE + r) * 2);
+                for g in 0..2 {
+                    let shift = spans.shifts[2 * c + g];
+                    let eighths = (8 * sums[g] + (1 << shift >> 1)) >> shift;
+                    tile.span_shifts.add(slot + g).cast_mut().write(shift as i16);
+                    tile.span_sums.add(slot + g).cast_mut().write(eighths as i16);
+                    tile.span_starts.add(slot + g).cast_mut().write(-128 * sums[g]);
+                }
+            }
+        }
+        for c in 0..QUARTERS {
+            let rows = [quarters[0][c], quarters[1][c], quarters[2][c], quarters[3][c]];
+            s.store_woven::<true>(rows, tile.spans.cast_mut().cast::<u8>().add((at + c * PAIR) * TILE));
+        }
     }
 }
 

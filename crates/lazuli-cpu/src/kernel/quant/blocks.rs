@@ -214,7 +214,7 @@ pub(super) trait Blocks: 'static {
     const MINS: bool = false;
     /// Scales stand for 16 weights.
     const FINE: bool = false;
-    /// Scales stand for 32 weights and are one float times integers of 6 bits, and codes minus this lie in `-8..=7`: a
+    /// Scales stand for 32 weights and are one float times integers of 12 bits, and codes minus this lie in `-8..=7`: a
     /// panel holds those then, and [`Blocks::integers`] in place of scales and mins. Zero if it is not so.
     const CENTRE: u8 = 0;
     /// The scales of 256 weights.
@@ -258,8 +258,9 @@ pub(super) trait Blocks: 'static {
     unsafe fn fine_mins<S: Dot>(s: S, _o: Octet, _by: S::Eight) -> S::Wide {
         s.wide_zero()
     }
-    /// Writes the numbers of 256 weights `d * scale * (code - CENTRE) + min`: pairs of integer scales, the first in the low
-    /// 16 bits, in the first 4, `d` in the next, and the mins in the last 8 of 16; unused unless [`Blocks::CENTRE`].
+    /// Writes the numbers of 256 weights `unit * (scale * (code - CENTRE) + 8 min)`, with scales in `0..=4032` and mins in
+    /// `-12280..=12280`: pairs of scales, the first in the low 16 bits, in the first 4, `unit` in the next, and pairs of mins
+    /// from the 9th on; unused unless [`Blocks::CENTRE`].
     #[inline(always)]
     unsafe fn integers<S: Dot>(_s: S, _o: Octet, _to: *mut f32) {}
     /// Bytes from a row's first scale (and bias) to the first of octet `octet`; unused for one plane.

@@ -183,18 +183,19 @@ impl Blocks for Q4K {
     #[inline(always)]
     unsafe fn integers<S: Dot>(s: S, o: Octet, to: *mut f32) {
         unsafe {
-            let (scales, mins) = (six_bit_scales(o.0), six_bit_mins(o.0));
-            // Bytes become numbers of 16 bits.
-            let apart = |four: u64| {
-                let two = (four | four << 16) & 0x0000_ffff_0000_ffff;
-                (two | two << 8) & 0x00ff_00ff_00ff_00ff
-            };
-            to.cast::<u64>().write_unaligned(apart(scales & 0xffff_ffff));
-            to.cast::<u64>().add(1).write_unaligned(apart(scales >> 32));
             let [d, dmin] = s.two_f16(read_u32(o.0));
-            to.add(4).write(d);
-            let centre = s.eight_mul(s.eight_u8(scales), s.eight_splat(f32::from(Self::CENTRE) * d));
-            s.store_eight(to.add(8), s.eight_fma(s.eight_u8(mins), s.eight_splat(-dmin), centre));
+            // A 64th of `d`, so that scales are exact. Where `dmin` is that much larger, they are rounded to what mins fit with:
+            // 63 * (8 |d| + |dmin|) <= 1535 * 64 units.
+            let unit = (d.abs().max(dmin.abs() * (63.0 / 1031.0)) * (1.0 / 64.0)).copysign(d);
+            let inverse = if unit == 0.0 { 0.0 } else { 1.0 / unit };
+            let scales = s.eight_mul(s.eight_u8(six_bit_scales(o.0)), s.eight_splat(d * inverse));
+            // Of eight units: the centre of codes is 8.
+            let mins =
+                s.eight_fma(s.eight_u8(six_bit_mins(o.0)), s.eight_splat(-dmin * inverse * 0.125), scales);
+            s.store_eight_i16(to.cast(), scales);
+            // What is not finite shows in the one float.
+            to.add(4).write(unit + (d + dmin) * 0.0);
+            s.store_eight_i16(to.add(8).cast(), mins);
         }
     }
 }

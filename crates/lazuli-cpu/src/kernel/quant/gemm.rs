@@ -1,6 +1,6 @@
 //! Many rows of activations: one packed panel of weight rows times tile after tile of activations.
 
-use super::acts::{Activations, Forms, PAIR, TILE, Tile};
+use super::acts::{Activations, Forms, PAIR, SPAN, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
 use super::panel::{Panel, numbers};
 use crate::simd::{Dot, Isa};
@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Fine,
     /// 16 scales of 16 weights and 16 mins.
     FineWithMins,
-    /// 8 integer scales of 32 weights, a float that they all are times, and 8 mins.
+    /// 8 integer scales of 32 weights, 8 integer mins, and a float that they all are times.
     Integer,
 }
 
@@ -31,7 +31,7 @@ impl Kind {
 
     /// What is read of activations.
     pub fn forms(self) -> Forms {
-        if self == Self::Integer { Forms::PAIRED } else { Forms::CODES }
+        if self == Self::Integer { Forms::SPANS } else { Forms::CODES }
     }
 
     /// Numbers of each row for 256 weights.
@@ -95,7 +95,7 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool, cons
     k: std::ops::Range<usize>,
     ends: Ends,
 ) {
-    let step = if INTEGER { OCTET / 2 } else { GROUP };
+    let step = if INTEGER { SPAN } else { GROUP };
     // SAFETY: the caller gives a panel and a tile that reach over `k`, and rows to read and write.
     unsafe {
         let mut sums = [[s.zero(); V]; TILE];
@@ -104,12 +104,12 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool, cons
             fetch::<S, INTEGER>(s, next, at, step);
             if INTEGER {
                 // Written out, so that the sums stay in registers.
-                add_half_octet::<S, V, 0>(s, panel, acts, at, &mut sums);
+                add_span::<S, V, 0>(s, panel, acts, at, &mut sums);
                 if V > 1 {
-                    add_half_octet::<S, V, 1>(s, panel, acts, at, &mut sums);
+                    add_span::<S, V, 1>(s, panel, acts, at, &mut sums);
                 }
                 if V > 2 {
-                    add_half_octet::<S, V, 2>(s, panel, acts, at, &mut sums);
+                    add_span::<S, V, 2>(s, panel, acts, at, &mut sums);
                 }
             } else if STEP == GROUP {
                 add_group::<S, V, MINS>(s, panel, acts, at, &mut sums);
@@ -125,26 +125,26 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool, cons
 /// Fetches `count` weights' worth of a tile: tiles lie far apart, and the processor's own prefetcher starts anew in each.
 #[inline(always)]
 fn fetch<S: Dot, const INTEGER: bool>(s: S, tile: Tile, at: usize, count: usize) {
-    let codes = if INTEGER { tile.paired } else { tile.codes };
+    let codes = if INTEGER { tile.spans } else { tile.codes };
     for line in (0..count * TILE).step_by(LINE) {
         s.prefetch(codes.wrapping_add(at * TILE + line).cast());
     }
     let group = at / GROUP * TILE;
     if INTEGER {
-        s.prefetch(tile.multiples.wrapping_add(group).cast());
-        s.prefetch(tile.units.wrapping_add(at / OCTET * TILE).cast());
-        s.prefetch(tile.sums.wrapping_add(group).cast());
-        s.prefetch(tile.paired_starts.wrapping_add(group).cast());
+        s.prefetch(tile.span_scales.wrapping_add(at / SPAN * TILE).cast());
+        s.prefetch(tile.span_sums.wrapping_add(group).cast());
+        s.prefetch(tile.span_shifts.wrapping_add(group).cast());
+        s.prefetch(tile.span_starts.wrapping_add(group).cast());
     } else {
         s.prefetch(tile.scales.wrapping_add(group).cast());
     }
 }
 
-/// 128 weights of vector `N` of the panel, with four integer scales: products are scaled and added as integers. A dot
-/// product of 32 weights fits 16 bits, as codes are centred. Products of scales and the activations' multiples do too, and
-/// four of all that fit 32: 4 * (8 * 127 * 32) * (63 * 255) < 2^31.
+/// 128 weights of vector `N` of the panel, with four integer scales and mins, times as many values whose scales are one, or
+/// powers of two less: all is added up in integers. A dot product of 32 weights fits 16 bits, as codes are centred, and four
+/// of them, scaled, with mins and sums of 32 values fit 32: 4 * (8 * 127 * 32 * 4032 + 12280 * 8 * 127 * 32) < 2^31.
 #[inline(always)]
-unsafe fn add_half_octet<S: Dot, const V: usize, const N: usize>(
+unsafe fn add_span<S: Dot, const V: usize, const N: usize>(
     s: S,
     panel: Panel,
     acts: Tile,
@@ -160,11 +160,11 @@ unsafe fn add_half_octet<S: Dot, const V: usize, const N: usize>(
             let mut dots = [[s.splat_i32(0); 2]; TILE];
             if S::PANEL_BIAS != 0 {
                 for m in 0..TILE {
-                    dots[m] = [s.splat_two(acts.paired_starts.add((pair * TILE + m) * 2)); 2];
+                    dots[m] = [s.splat_two(acts.span_starts.add((pair * TILE + m) * 2)); 2];
                 }
             }
             let weights = panel.codes.add(((at / 4 + pair % 2 * 8) * V + N) * vector);
-            let values = acts.paired.add(pair * PAIR * TILE);
+            let values = acts.spans.add(pair * PAIR * TILE);
             for four in 0..GROUP / 4 {
                 let low = s.codes(weights.add(four * V * vector));
                 let high = s.codes(weights.add((four + PAIR / 4) * V * vector));
@@ -175,20 +175,16 @@ unsafe fn add_half_octet<S: Dot, const V: usize, const N: usize>(
                 }
             }
             let factors = s.load_i32(numbers.add(pair % 4 * V * lanes).cast());
+            let mins = s.load_i32(numbers.add((8 + pair % 4) * V * lanes).cast());
             for m in 0..TILE {
-                let by = acts.multiples.add((pair * TILE + m) * 2);
-                totals[m] = s.add_interleaved(totals[m], dots[m], factors, by);
-            }
-            for group in 2 * pair..2 * pair + 2 {
-                let mins = s.load(numbers.add((8 + group % 8) * V * lanes));
-                for m in 0..TILE {
-                    sums[m][N] = s.fma(mins, s.splat(*acts.sums.add(group * TILE + m)), sums[m][N]);
-                }
+                totals[m] = s.add_two(totals[m], mins, acts.span_sums.add((pair * TILE + m) * 2));
+                let shifts = acts.span_shifts.add((pair * TILE + m) * 2);
+                totals[m] = s.add_interleaved(totals[m], dots[m], factors, shifts);
             }
         }
-        let d = s.load(numbers.add(4 * V * lanes));
+        let unit = s.load(numbers.add(4 * V * lanes));
         for m in 0..TILE {
-            let scale = s.mul(d, s.splat(*acts.units.add(at / OCTET * TILE + m)));
+            let scale = s.mul(unit, s.splat(*acts.span_scales.add(at / SPAN * TILE + m)));
             sums[m][N] = s.fma(s.to_f32(totals[m]), scale, sums[m][N]);
         }
     }

@@ -3,20 +3,23 @@
 //! A product with both rows, added up, has seen its left side at fifteen bits, with the kernels and the bytes of weights
 //! of one that sees it at eight.
 
-use super::acts::Scales;
+use super::acts::{PAIR, QUARTERS, Rounding, Way, whole};
 use super::blocks::{GROUP, OCTET};
 use crate::simd::{Dot, Level, Simd, stamp, stamp_dot};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// `m` rows of `k` activations.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwoSteps {
     /// The vector level.
-    pub level: Level,
+    pub(super) level: Level,
     /// Rows.
     pub m: usize,
     /// Values of a row, a multiple of 32.
     pub k: usize,
+    /// How the product rounds them: the first step has to be the same.
+    pub(super) way: Way,
 }
 
 impl TwoSteps {
@@ -30,7 +33,7 @@ impl TwoSteps {
             // SAFETY: the caller's promise; both rows lie within `2 m`.
             unsafe {
                 let (to, rest) = (out.add(row * self.k), out.add((self.m + row) * self.k));
-                split_row(self.level, self.k, x.add(row * stride), to, rest);
+                split_row(self.level, self.k, self.way, x.add(row * stride), to, rest);
             }
         }
     }
@@ -47,7 +50,7 @@ impl TwoSteps {
 }
 
 stamp_dot! {
-    unsafe fn split_row(k: usize, x: *const f32, to: *mut f32, rest: *mut f32) = split_generic;
+    unsafe fn split_row(k: usize, way: Way, x: *const f32, to: *mut f32, rest: *mut f32) = split_generic;
 }
 
 stamp! {
@@ -55,22 +58,24 @@ stamp! {
 }
 
 #[inline(always)]
-unsafe fn split_generic<S: Dot>(s: S, k: usize, x: *const f32, to: *mut f32, rest: *mut f32) {
+unsafe fn split_generic<S: Dot>(s: S, k: usize, way: Way, x: *const f32, to: *mut f32, rest: *mut f32) {
     for at in (0..k).step_by(OCTET) {
-        let groups = (OCTET / GROUP).min((k - at) / GROUP);
+        let count = OCTET.min(k - at);
+        let mut room = MaybeUninit::uninit();
+        let mut codes = [0i8; OCTET];
         // SAFETY: the caller's rows of `k` values.
         unsafe {
-            let scales = Scales::of(s, x.add(at), groups);
-            for g in 0..groups {
-                let mut codes = [0i8; GROUP];
-                // A value that is not finite is handed on as it is, and shows in the products.
-                scales.group(s, x.add(at), g, codes.as_mut_ptr(), &mut s.zero());
-                let scale = scales.scale(g);
-                for i in 0..GROUP {
-                    let value = at + g * GROUP + i;
-                    to.add(value).write(*x.add(value));
-                    rest.add(value).write(*x.add(value) - scale * f32::from(codes[i]));
-                }
+            let x = whole(x.add(at), count, &mut room);
+            let rounding = Rounding::of(s, x, way);
+            let quarters = rounding.codes(s, x);
+            for c in 0..QUARTERS {
+                s.store_bytes(codes.as_mut_ptr().add(c * PAIR).cast(), quarters[c]);
+            }
+            // A value that is not finite is handed on as it is, and shows in the products.
+            for i in 0..count {
+                let value = *x.add(i);
+                to.add(at + i).write(value);
+                rest.add(at + i).write(value - rounding.scales[i / GROUP] * f32::from(codes[i]));
             }
         }
     }
@@ -98,10 +103,11 @@ mod tests {
 
     #[test]
     fn what_is_left_over_is_within_half_a_step_and_joins_to_the_whole() {
-        for level in Level::supported() {
-            let (m, k) = (3, 320);
+        let ways = [Way::Multiples, Way::Groups, Way::Spans];
+        for (level, way) in Level::supported().into_iter().flat_map(|level| ways.map(|way| (level, way))) {
+            let (m, k) = (3, if way == Way::Spans { 512 } else { 320 });
             let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919 % 1013) as f32 - 506.0) / 100.0).collect();
-            let steps = TwoSteps { level, m, k };
+            let steps = TwoSteps { level, m, k, way };
             let (mut split, mut joined) = (vec![0f32; 2 * m * k], vec![0f32; m * k]);
             // SAFETY: the vectors have these sizes.
             unsafe {
@@ -110,7 +116,7 @@ mod tests {
             }
             assert_eq!(split[..m * k], x);
             for (i, &rest) in split[m * k..].iter().enumerate() {
-                // The largest of 256 values is 5.07 at most, and so is a step 5.07 / 127.
+                // The largest of all values is 5.07 at most, and so is a step 5.07 / 127.
                 assert!(rest.abs() <= 0.5 * 5.07 / 127.0 * 1.01, "{level}: {rest} at {i}");
             }
             assert!((5..m * k).all(|i| joined[i] == split[i] + split[m * k + i]), "{level}");

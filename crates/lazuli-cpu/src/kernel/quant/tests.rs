@@ -163,7 +163,125 @@ fn product(
     out.chunks_exact(stride).flat_map(|row| row[..n].to_vec()).collect()
 }
 
-/// Quantises as the kernels are meant to, and gives what the codes stand for: one row of `k` values after another.
+/// Whether a product of `m` rows multiplies with integer scales and mins.
+fn is_integer(format: Format, m: usize) -> bool {
+    format == Format::Q4K && m > 4
+}
+
+/// Rows of Q4_K times rows of `x`, as products of many rows are meant to compute them, all of 128 weights in integers; and
+/// how far they may be from what the codes of `x` give.
+fn integer_product(plane: &[u8], k: usize, x: &[f32]) -> Vec<[f64; 2]> {
+    let half = |bytes: &[u8]| f32::from(half::f16::from_le_bytes([bytes[0], bytes[1]]));
+    let mut products = Vec::new();
+    for x in x.chunks_exact(k) {
+        let spans = quantised_in_spans(x);
+        for row in plane.chunks_exact(k / 256 * 144) {
+            let (mut product, mut slack) = (0f64, 0f64);
+            for (block, spans) in row.chunks_exact(144).zip(spans.chunks_exact(2)) {
+                let (d, dmin) = (half(block), half(&block[2..]));
+                let unit = (d.abs().max(dmin.abs() * (63.0 / 1031.0)) / 64.0).copysign(d);
+                for (span, half) in spans.iter().zip(0..) {
+                    let (mut total, mut loose) = (0i64, 0f64);
+                    for (at, group) in span.groups.iter().zip(4 * half..) {
+                        let (scale, min) = six_bit(&block[4..16], group);
+                        let scale = f32::from(scale) * d / unit;
+                        let min =
+                            ((8.0 * scale - f32::from(min) * dmin / unit) / 8.0).round_ties_even() as i64;
+                        let rounded = scale.round_ties_even();
+                        assert!(
+                            rounded.abs() <= 4032.0 && min.abs() <= 12280,
+                            "{rounded} or {min} does not fit"
+                        );
+                        let whole = unit.abs() * 64.0 <= d.abs();
+                        assert!(!whole || (scale - rounded).abs() < 1e-3, "{scale} is whole");
+                        let code = |at: usize| {
+                            let byte = block[16 + group / 2 * 32 + at];
+                            i64::from(if group % 2 == 0 { byte & 15 } else { byte >> 4 })
+                        };
+                        let dot: i64 = (0..32).map(|i| (code(i) - 8) * at.codes[i]).sum();
+                        let sum = at.codes.iter().sum::<i64>() * 8;
+                        total += dot * (rounded as i64 >> at.shift);
+                        total += min * ((sum + (1 << at.shift >> 1)) >> at.shift);
+                        // Half a step of the min, half an eighth of the sum, and a step of a scale that is not whole.
+                        loose += 0.5 * (sum.abs() as f64 / f64::from(1 << at.shift) + min.abs() as f64);
+                        loose += if whole { 0.0 } else { dot.abs() as f64 };
+                    }
+                    assert!(i32::try_from(total).is_ok(), "{total} does not fit");
+                    let scale = f64::from(unit) * f64::from(span.scale);
+                    product += total as f64 * scale;
+                    slack += loose * scale.abs();
+                }
+            }
+            products.push([product, slack]);
+        }
+    }
+    products
+}
+
+/// The scale and the min of a group of Q4_K.
+fn six_bit(packed: &[u8], group: usize) -> (u8, u8) {
+    if group < 4 {
+        return (packed[group] & 63, packed[group + 4] & 63);
+    }
+    let last = packed[group + 4];
+    (last & 15 | packed[group - 4] >> 6 << 4, last >> 4 | packed[group] >> 6 << 4)
+}
+
+/// 128 values with one scale, which groups of 32 halve a few times.
+struct Span {
+    scale: f32,
+    groups: Vec<GroupCodes>,
+}
+
+struct GroupCodes {
+    shift: u32,
+    codes: Vec<i64>,
+}
+
+/// Quantises a row as kernels with integer scales are meant to.
+fn quantised_in_spans(x: &[f32]) -> Vec<Span> {
+    let most = |x: &[f32]| x.iter().fold(0f32, |a, v| a.max(v.abs()));
+    let span = |x: &[f32]| {
+        let largest = most(x);
+        if largest < 1e-30 {
+            let groups = (0..4).map(|_| GroupCodes { shift: 0, codes: vec![0; 32] }).collect();
+            return Span { scale: 0.0, groups };
+        }
+        let groups = x.chunks_exact(32).map(|group| {
+            let shift =
+                (0..6).take_while(|&shift| most(group) * (2 << shift) as f32 <= largest).count() as u32;
+            let by = 127.0 / largest * (1 << shift) as f32;
+            let codes = group.iter().map(|v| (v * by).round_ties_even() as i64).collect();
+            GroupCodes { shift, codes }
+        });
+        Span { scale: largest / 127.0, groups: groups.collect() }
+    };
+    x.chunks_exact(128).map(span).collect()
+}
+
+/// What the codes of [`quantised_in_spans`] stand for.
+fn seen_in_spans(x: &[f32]) -> Vec<f32> {
+    let values = |span: Span| {
+        let value = move |group: GroupCodes| {
+            let scale = span.scale / (1 << group.shift) as f32;
+            group.codes.into_iter().map(move |code| scale * code as f32)
+        };
+        span.groups.into_iter().flat_map(value)
+    };
+    quantised_in_spans(x).into_iter().flat_map(values).collect()
+}
+
+/// Quantises as the kernels for many rows are meant to, and gives what the codes stand for.
+fn quantised_in_groups(x: &[f32]) -> Vec<f32> {
+    let group = |x: &[f32]| {
+        let most = x.iter().fold(0f32, |a, v| a.max(v.abs()));
+        let by = if most < 1e-30 { 0.0 } else { 127.0 / most };
+        x.iter().map(|v| (v * by).round_ties_even() * (most / 127.0)).collect::<Vec<_>>()
+    };
+    x.chunks_exact(32).flat_map(group).collect()
+}
+
+/// Quantises as the kernels for few rows are meant to, and gives what the codes stand for: one row of `k` values after another.
 fn quantised(x: &[f32], k: usize) -> Vec<f32> {
     let most = |x: &[f32]| x.iter().fold(0f32, |a, v| a.max(v.abs()));
     let octet = |x: &[f32]| {
@@ -209,8 +327,24 @@ fn check(format: Format, planes: &[Vec<u8>], n: usize, k: usize, x: &[f32], m: u
     format.decode(&planes, n, k, &mut rows).expect("the planes fit the shape");
     let (real, _) = oracle(&rows, k, x);
     // Eight-bit floats take the activations as they are.
-    let seen = if is_float8(format) { x.to_vec() } else { quantised(x, k) };
-    let (want, magnitude) = oracle(&rows, k, &seen);
+    let seen = match format {
+        _ if is_float8(format) => x.to_vec(),
+        _ if is_integer(format, m) => seen_in_spans(x),
+        _ if m > 4 => quantised_in_groups(x),
+        _ => quantised(x, k),
+    };
+    let (mut want, magnitude) = oracle(&rows, k, &seen);
+    if is_integer(format, m) {
+        for (i, [product, slack]) in integer_product(planes[0], k, x).into_iter().enumerate() {
+            let difference = (product - want[i]).abs();
+            assert!(
+                difference <= slack + 1e-5 * magnitude[i],
+                "{product} is not within {slack} of {}",
+                want[i]
+            );
+            want[i] = product;
+        }
+    }
     // Rounding in `f32`; formats with mins cancel large terms, which `magnitude` does not show.
     let factor = if format == Format::Q8_0 { 1.0 } else { 8.0 };
     for level in Level::supported() {
@@ -276,6 +410,36 @@ fn factors_of_any_power_of_two_agree_with_f64() {
             let planes = random_planes(format, 37, 1120, 8);
             for m in [1, 3] {
                 check(format, &planes, 37, 1120, &noise(m * 1120, 9), m);
+            }
+        }
+    }
+}
+
+#[test]
+fn products_in_two_steps_see_fifteen_bits() {
+    let (n, k) = (20, 512);
+    for format in [Format::Q4K, Format::Q6K, Format::Q8_0] {
+        let planes = random_planes(format, n, k, 13);
+        let planes = slices(&planes);
+        let mut rows = vec![0f32; n * k];
+        format.decode(&planes, n, k, &mut rows).expect("the planes fit the shape");
+        for m in [1, 3] {
+            let x = noise(m * k, 14);
+            let (want, magnitude) = oracle(&rows, k, &x);
+            // Mins of Q4_K and the sums for them are rounded to a little less.
+            let bound = if is_integer(format, 2 * m) { 1e-3 } else { 1e-4 };
+            for level in Level::supported() {
+                let matmul = QuantMatmul::new(level, format, n, k).expect("the format has kernels");
+                let steps = matmul.activations(2 * m).two_steps();
+                let mut split = vec![0f32; 2 * m * k];
+                // SAFETY: the vectors have these sizes.
+                unsafe { steps.split(0..m, x.as_ptr(), k, split.as_mut_ptr()) };
+                let sums = product(level, format, &planes, n, k, &split, 2 * m);
+                for i in 0..m * n {
+                    let got = f64::from(sums[i]) + f64::from(sums[m * n + i]);
+                    let off = (got - want[i]).abs() / magnitude[i];
+                    assert!(off < bound, "{level} {format:?} m {m} at {i}: {off:e} of the magnitude");
+                }
             }
         }
     }
@@ -348,6 +512,22 @@ fn scales_that_are_nan_show_in_their_rows_and_nowhere_else() {
                     y.iter().enumerate().all(|(i, y)| y.is_nan() == (i % n == 2)),
                     "{level} {format:?} {m}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn block_scales_that_are_not_finite_show_in_their_rows_and_nowhere_else() {
+    let (n, k) = (6, 512);
+    for (at, bits) in [(0, 0x7e00u16), (2, 0x7e00), (0, 0x7c00), (2, 0xfc00)] {
+        let mut planes = random_planes(Format::Q4K, n, k, 44);
+        planes[0][2 * k / 256 * 144 + at..][..2].copy_from_slice(&bits.to_le_bytes());
+        for level in Level::supported() {
+            for m in [1, 5] {
+                let y = product(level, Format::Q4K, &slices(&planes), n, k, &noise(m * k, 45), m);
+                let here = y.iter().enumerate().all(|(i, y)| y.is_finite() == (i % n != 2));
+                assert!(here, "{level} {m} {at} {bits:x}");
             }
         }
     }

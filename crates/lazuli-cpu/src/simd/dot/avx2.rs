@@ -539,6 +539,14 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64))) }
     }
     #[inline(always)]
+    unsafe fn store_eight_i16(self, p: *mut i16, x: __m256) {
+        unsafe {
+            let x = _mm256_cvtps_epi32(x);
+            let halves = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            _mm_storeu_si128(p.cast(), halves);
+        }
+    }
+    #[inline(always)]
     fn eight_mul(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_mul_ps(a, b) }
     }
@@ -582,12 +590,21 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         acc: __m256i,
         dots: [__m256i; 2],
         factors: __m256i,
-        by: *const i16,
+        shifts: *const i16,
     ) -> __m256i {
         unsafe {
-            let dots = _mm256_packs_epi32(dots[0], dots[1]);
+            // The upper half of a product with a power of two; twice the factors, as 2^16 is no signed number.
+            let [m, n] = shifts.cast::<[i16; 2]>().read_unaligned();
+            let by = _mm256_set1_epi32((0x8000_u32 >> m | 0x8000_u32 >> n << 16) as i32);
+            let factors = _mm256_mulhi_epu16(_mm256_add_epi16(factors, factors), by);
+            _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_packs_epi32(dots[0], dots[1]), factors))
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_two(self, acc: __m256i, factors: __m256i, by: *const i16) -> __m256i {
+        unsafe {
             let by = _mm256_set1_epi32(by.cast::<i32>().read_unaligned());
-            _mm256_add_epi32(acc, _mm256_madd_epi16(dots, _mm256_mullo_epi16(factors, by)))
+            _mm256_add_epi32(acc, _mm256_madd_epi16(factors, by))
         }
     }
     #[inline(always)]

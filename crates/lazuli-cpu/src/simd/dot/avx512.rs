@@ -22,6 +22,20 @@ unsafe fn dpbusd<const DOT: bool>(acc: __m512i, u: __m512i, s: __m512i) -> __m51
     }
 }
 
+/// The bits of 16 values without their signs.
+#[inline(always)]
+unsafe fn magnitudes(x: *const f32) -> __m512i {
+    unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi32(i32::MAX)) }
+}
+
+/// `i16 x i16` products summed by twos onto `acc`.
+#[inline(always)]
+unsafe fn dpwssd<const DOT: bool>(acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    unsafe {
+        if DOT { _mm512_dpwssd_epi32(acc, a, b) } else { _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)) }
+    }
+}
+
 /// `i8 x i8` without VNNI: the sign of `w` moves to `a`, which is never -128; |w| <= 128 does not saturate.
 #[inline(always)]
 unsafe fn dot_by_sign(acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
@@ -270,6 +284,102 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             } else {
                 four_even_signs(from, to);
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn rounded(self, x: *const f32, by: [f32; 2]) -> __m512i {
+        unsafe {
+            let [first, second] = [_mm512_set1_ps(by[0]), _mm512_set1_ps(by[1])];
+            let a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), first));
+            let b = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x.add(16)), first));
+            let c = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x.add(32)), second));
+            let d = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x.add(48)), second));
+            let bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+            // Each 128 bits hold a four of each vector.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_epi32(order, bytes)
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_woven<const PAIRED: bool>(self, rows: [__m512i; 4], to: *mut u8) {
+        unsafe {
+            let [a, b, c, d] = rows;
+            // Fours of columns `4 i + j` of all rows in 128 bits `i` of vector `j`, or pairs of fours of two rows.
+            let x = if PAIRED {
+                let order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+                let [a, b] = [_mm512_permutexvar_epi32(order, a), _mm512_permutexvar_epi32(order, b)];
+                let [c, d] = [_mm512_permutexvar_epi32(order, c), _mm512_permutexvar_epi32(order, d)];
+                [
+                    _mm512_unpacklo_epi64(a, b),
+                    _mm512_unpacklo_epi64(c, d),
+                    _mm512_unpackhi_epi64(a, b),
+                    _mm512_unpackhi_epi64(c, d),
+                ]
+            } else {
+                let [low, high] = [_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b)];
+                let [low_of_two, high_of_two] = [_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d)];
+                [
+                    _mm512_unpacklo_epi64(low, low_of_two),
+                    _mm512_unpackhi_epi64(low, low_of_two),
+                    _mm512_unpacklo_epi64(high, high_of_two),
+                    _mm512_unpackhi_epi64(high, high_of_two),
+                ]
+            };
+            // The 128 bits `i` of all four become vector `i`.
+            let even = _mm512_shuffle_i32x4::<0b10_00_10_00>(x[0], x[1]);
+            let odd = _mm512_shuffle_i32x4::<0b11_01_11_01>(x[0], x[1]);
+            let even_of_two = _mm512_shuffle_i32x4::<0b10_00_10_00>(x[2], x[3]);
+            let odd_of_two = _mm512_shuffle_i32x4::<0b11_01_11_01>(x[2], x[3]);
+            let out = [
+                _mm512_shuffle_i32x4::<0b10_00_10_00>(even, even_of_two),
+                _mm512_shuffle_i32x4::<0b10_00_10_00>(odd, odd_of_two),
+                _mm512_shuffle_i32x4::<0b11_01_11_01>(even, even_of_two),
+                _mm512_shuffle_i32x4::<0b11_01_11_01>(odd, odd_of_two),
+            ];
+            for i in 0..4 {
+                _mm512_storeu_si512(to.add(64 * i).cast(), out[i]);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn peaks(self, x: *const f32) -> [u32; 8] {
+        unsafe {
+            let mut runs = [_mm512_setzero_si512(); 8];
+            for run in 0..8 {
+                runs[run] = _mm512_max_epu32(magnitudes(x.add(32 * run)), magnitudes(x.add(32 * run + 16)));
+            }
+            // Two runs to a vector, then four, then all eight.
+            let mut twos = [runs[0]; 4];
+            for i in 0..4 {
+                let [a, b] = [runs[2 * i], runs[2 * i + 1]];
+                let low = _mm512_shuffle_i32x4::<0b01_00_01_00>(a, b);
+                twos[i] = _mm512_max_epu32(low, _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
+            }
+            let mut fours = [runs[0]; 2];
+            for i in 0..2 {
+                let [a, b] = [twos[2 * i], twos[2 * i + 1]];
+                let even = _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b);
+                fours[i] = _mm512_max_epu32(even, _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b));
+            }
+            let [a, b] = fours;
+            let all = _mm512_max_epu32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let all = _mm512_max_epu32(all, _mm512_shuffle_epi32::<0b01_00_11_10>(all));
+            // Each 128 bits begin with one of the first four runs and one of the others.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+            let mut peaks = [0; 8];
+            let ordered = _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, all));
+            _mm256_storeu_si256(peaks.as_mut_ptr().cast(), ordered);
+            peaks
+        }
+    }
+    #[inline(always)]
+    unsafe fn peak(self, x: *const f32, count: usize) -> u32 {
+        unsafe {
+            let mut peak = _mm512_setzero_si512();
+            for at in (0..count).step_by(16) {
+                peak = _mm512_max_epu32(peak, magnitudes(x.add(at)));
+            }
+            _mm512_reduce_max_epu32(peak)
         }
     }
     #[inline(always)]
@@ -563,6 +673,12 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64))) }
     }
     #[inline(always)]
+    unsafe fn store_eight_i16(self, p: *mut i16, x: __m256) {
+        unsafe {
+            _mm_storeu_si128(p.cast(), _mm256_cvtsepi32_epi16(_mm256_cvtps_epi32(x)));
+        }
+    }
+    #[inline(always)]
     fn eight_mul(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_mul_ps(a, b) }
     }
@@ -606,18 +722,17 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         acc: __m512i,
         dots: [__m512i; 2],
         factors: __m512i,
-        by: *const i16,
+        shifts: *const i16,
     ) -> __m512i {
         unsafe {
-            let dots = _mm512_packs_epi32(dots[0], dots[1]);
-            let by = _mm512_set1_epi32(by.cast::<i32>().read_unaligned());
-            let factors = _mm512_mullo_epi16(factors, by);
-            if DOT {
-                _mm512_dpwssd_epi32(acc, dots, factors)
-            } else {
-                _mm512_add_epi32(acc, _mm512_madd_epi16(dots, factors))
-            }
+            let shifts = _mm512_set1_epi32(shifts.cast::<i32>().read_unaligned());
+            let factors = _mm512_srlv_epi16(factors, shifts);
+            dpwssd::<DOT>(acc, _mm512_packs_epi32(dots[0], dots[1]), factors)
         }
+    }
+    #[inline(always)]
+    unsafe fn add_two(self, acc: __m512i, factors: __m512i, by: *const i16) -> __m512i {
+        unsafe { dpwssd::<DOT>(acc, factors, _mm512_set1_epi32(by.cast::<i32>().read_unaligned())) }
     }
     #[inline(always)]
     fn dot_codes(self, acc: __m512i, w: __m512i, a: __m512i) -> __m512i {

@@ -149,6 +149,74 @@ pub trait Dot: Simd {
         // SAFETY: the caller's promise.
         unsafe { vectors::four_even_signs(from, to) }
     }
+    /// 64 values, the first 32 times the first number and the others times the second, rounded to signed bytes. What is
+    /// not finite becomes any byte.
+    ///
+    /// # Safety
+    /// `x` must be valid for reading 64 values.
+    #[inline(always)]
+    unsafe fn rounded(self, x: *const f32, by: [f32; 2]) -> Self::Bytes {
+        let mut codes = [0u8; 64];
+        // SAFETY: the caller's promise, and no level has more lanes than 32.
+        unsafe {
+            for i in 0..64 / Self::LANES {
+                let at = i * Self::LANES;
+                let by = self.splat(by[at / 32]);
+                let whole = self.to_i32(self.mul(self.load(x.add(at)), by));
+                self.store_i8(codes.as_mut_ptr().add(at).cast(), whole);
+            }
+            self.bytes(codes.as_ptr())
+        }
+    }
+    /// Stores the fours of four rows of 64 bytes: those of each column after each other, or, if they are `PAIRED`, those of
+    /// column `i` and of column `8 + i` of each row.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing 256 bytes.
+    #[inline(always)]
+    unsafe fn store_woven<const PAIRED: bool>(self, rows: [Self::Bytes; 4], to: *mut u8) {
+        let mut bytes = [0u8; 256];
+        // SAFETY: 16 fours of four rows, on both sides.
+        unsafe {
+            for r in 0..4 {
+                self.store_bytes(bytes.as_mut_ptr().add(64 * r), rows[r]);
+            }
+            for i in 0..16 {
+                for r in 0..4 {
+                    let slot = if PAIRED { (i % 8 * 4 + r) * 2 + i / 8 } else { i * 4 + r };
+                    let from = bytes.as_ptr().add(64 * r + 4 * i).cast::<u32>();
+                    to.add(4 * slot).cast::<u32>().write_unaligned(from.read_unaligned());
+                }
+            }
+        }
+    }
+    /// The bits of the largest magnitudes of eight runs of 32 values: those of numbers that are not finite are the largest.
+    ///
+    /// # Safety
+    /// `x` must be valid for reading 256 values.
+    #[inline(always)]
+    unsafe fn peaks(self, x: *const f32) -> [u32; 8] {
+        let mut peaks = [0; 8];
+        for run in 0..8 {
+            // SAFETY: the caller's promise.
+            peaks[run] = unsafe { self.peak(x.add(32 * run), 32) };
+        }
+        peaks
+    }
+    /// The same of one run of `count` values, a multiple of 16.
+    ///
+    /// # Safety
+    /// `x` must be valid for reading them.
+    #[inline(always)]
+    unsafe fn peak(self, x: *const f32, count: usize) -> u32 {
+        let mut peak = 0;
+        for i in 0..count {
+            // SAFETY: the caller's promise.
+            let bits = unsafe { x.add(i).cast::<u32>().read_unaligned() } & (u32::MAX >> 1);
+            peak = if bits > peak { bits } else { peak };
+        }
+        peak
+    }
     /// The bytes of eight numbers, each in little-endian order.
     fn words(self, x: [u64; 8]) -> Self::Bytes;
     /// `-x` in byte `i` where bit `i` of `bits` is set.
@@ -302,6 +370,11 @@ pub trait Dot: Simd {
     fn eight_half_e8m0(self, x: u64) -> Self::Eight;
     /// 8 unsigned bytes, the first in the low bits.
     fn eight_u8(self, x: u64) -> Self::Eight;
+    /// Stores the lanes rounded to 16 bits; what does not fit becomes any number.
+    ///
+    /// # Safety
+    /// `p` must be valid for writing eight.
+    unsafe fn store_eight_i16(self, p: *mut i16, x: Self::Eight);
     /// `a * b`.
     fn eight_mul(self, a: Self::Eight, b: Self::Eight) -> Self::Eight;
     /// `a * b + c`, rounded once.
@@ -333,19 +406,25 @@ pub trait Dot: Simd {
     /// # Safety
     /// `p` must be valid for reading both.
     unsafe fn splat_two(self, p: *const i32) -> Self::I;
-    /// `acc + x f m + y g n` in integers: `f` and `g` stand in the lower and upper 16 bits of `factors`, `m` and `n` at `by`
-    /// for all lanes. Of each 128 bits of `dots`, the first vector has `x` and `y` of the first two lanes in turn, and the
-    /// second those of the other two. They fit 16 bits, and so do `f m` and `g n`.
+    /// `acc + x (f >> m) + y (g >> n)` in integers: `f` and `g`, which are not negative, stand in the lower and upper 16 bits
+    /// of `factors`, `m` and `n` at `shifts` for all lanes, `0..=15`. Of each 128 bits of `dots`, the first vector has `x` and
+    /// `y` of the first two lanes in turn, and the second those of the other two. They fit 16 bits.
     ///
     /// # Safety
-    /// `by` must be valid for reading two numbers.
+    /// `shifts` must be valid for reading two numbers.
     unsafe fn add_interleaved(
         self,
         acc: Self::I,
         dots: [Self::I; 2],
         factors: Self::I,
-        by: *const i16,
+        shifts: *const i16,
     ) -> Self::I;
+    /// `acc + f m + g n` in integers: `f` and `g` stand in the lower and upper 16 bits of `factors`, `m` and `n` at `by` for
+    /// all lanes.
+    ///
+    /// # Safety
+    /// `by` must be valid for reading two numbers.
+    unsafe fn add_two(self, acc: Self::I, factors: Self::I, by: *const i16) -> Self::I;
     /// `acc + w0 a0 + .. + w3 a3` for each lane, where `w` carries [`Dot::PANEL_BIAS`].
     fn dot_codes(self, acc: Self::I, w: Self::Codes, a: Self::Codes) -> Self::I;
     /// Reads a native vector from each of [`Simd::LANES`] rows and writes its transpose by dwords: destination

@@ -10,6 +10,15 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
+/// `i16 x i16` products summed by twos onto `acc`.
+#[inline(always)]
+unsafe fn add_products(acc: int32x4_t, a: int16x8_t, b: int16x8_t) -> int32x4_t {
+    unsafe {
+        let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+        vaddq_s32(acc, vpaddq_s32(low, vmull_high_s16(a, b)))
+    }
+}
+
 /// `i8 x i8` products summed by fours onto `acc`. There is no stable intrinsic for `sdot`.
 #[inline(always)]
 unsafe fn sdot<const DOT: bool>(acc: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
@@ -525,6 +534,13 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn store_eight_i16(self, p: *mut i16, x: Self::Eight) {
+        unsafe {
+            let [low, high] = [vqmovn_s32(vcvtnq_s32_f32(x[0])), vqmovn_s32(vcvtnq_s32_f32(x[1]))];
+            vst1q_s16(p, vcombine_s16(low, high))
+        }
+    }
+    #[inline(always)]
     fn eight_mul(self, a: Self::Eight, b: Self::Eight) -> Self::Eight {
         unsafe { [vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1])] }
     }
@@ -569,14 +585,20 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         acc: int32x4_t,
         dots: [int32x4_t; 2],
         factors: int32x4_t,
-        by: *const i16,
+        shifts: *const i16,
     ) -> int32x4_t {
         unsafe {
             let dots = vcombine_s16(vmovn_s32(dots[0]), vmovn_s32(dots[1]));
+            // Shifts to the left by negative numbers.
+            let shifts = vreinterpretq_s16_s32(vdupq_n_s32(shifts.cast::<i32>().read_unaligned()));
+            add_products(acc, dots, vshlq_s16(vreinterpretq_s16_s32(factors), vnegq_s16(shifts)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_two(self, acc: int32x4_t, factors: int32x4_t, by: *const i16) -> int32x4_t {
+        unsafe {
             let by = vreinterpretq_s16_s32(vdupq_n_s32(by.cast::<i32>().read_unaligned()));
-            let factors = vmulq_s16(vreinterpretq_s16_s32(factors), by);
-            let low = vmull_s16(vget_low_s16(dots), vget_low_s16(factors));
-            vaddq_s32(acc, vpaddq_s32(low, vmull_high_s16(dots, factors)))
+            add_products(acc, vreinterpretq_s16_s32(factors), by)
         }
     }
     #[inline(always)]

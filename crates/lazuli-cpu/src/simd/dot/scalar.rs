@@ -313,6 +313,11 @@ impl Dot for Scalar {
         x.to_le_bytes().map(f32::from)
     }
     #[inline]
+    unsafe fn store_eight_i16(self, p: *mut i16, x: [f32; 8]) {
+        // SAFETY: the caller vouches for the room.
+        unsafe { p.cast::<[i16; 8]>().write_unaligned(from_fn(|i| x[i].round_ties_even() as i16)) }
+    }
+    #[inline]
     fn eight_mul(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         from_fn(|i| a[i] * b[i])
     }
@@ -359,14 +364,20 @@ impl Dot for Scalar {
         acc: [i32; 4],
         dots: [[i32; 4]; 2],
         factors: [i32; 4],
-        by: *const i16,
+        shifts: *const i16,
     ) -> [i32; 4] {
         // SAFETY: the caller vouches for two numbers.
-        let by = unsafe { by.cast::<[i16; 2]>().read_unaligned() }.map(i32::from);
+        let [m, n] = unsafe { shifts.cast::<[i16; 2]>().read_unaligned() };
         from_fn(|i| {
             let [x, y] = from_fn(|j| dots[i / 2][i % 2 * 2 + j]);
-            acc[i] + x * i32::from(factors[i] as i16) * by[0] + y * (factors[i] >> 16) * by[1]
+            acc[i] + x * i32::from(factors[i] as i16 >> m) + y * (factors[i] >> 16 >> n)
         })
+    }
+    #[inline]
+    unsafe fn add_two(self, acc: [i32; 4], factors: [i32; 4], by: *const i16) -> [i32; 4] {
+        // SAFETY: the caller vouches for two numbers.
+        let by = unsafe { by.cast::<[i16; 2]>().read_unaligned() }.map(i32::from);
+        from_fn(|i| acc[i] + i32::from(factors[i] as i16) * by[0] + (factors[i] >> 16) * by[1])
     }
     #[inline]
     fn dot_codes(self, acc: [i32; 4], w: [u8; 16], a: [u8; 16]) -> [i32; 4] {

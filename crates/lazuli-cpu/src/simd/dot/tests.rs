@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 46;
+const OPERATIONS: usize = 50;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -73,12 +73,48 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
             44 => {
                 to.cast::<[i32; 4]>().write_unaligned(s.sums_of_runs(v));
             }
+            45..49 => rounding(s, op - 45, p, to),
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
                 s.store_i8(to.cast(), s.splat_i32([-1000, -128, -77, 127, 1000][i]));
                 to.add(4).write_bytes(0, 124);
             }
+        }
+    }
+}
+
+/// Operations that round values and bring their codes into the order of tiles.
+#[inline(always)]
+unsafe fn rounding<S: Dot>(s: S, op: usize, p: *const u8, to: *mut u8) {
+    let mut values = [0f32; 256];
+    for (i, value) in values.iter_mut().enumerate() {
+        // SAFETY: one of 128 bytes.
+        *value = (f32::from(unsafe { p.add(i * 7 % 128).read() }) - 117.5) * (1 + i / 32) as f32;
+    }
+    let mut woven = [0u8; 256];
+    // SAFETY: 256 values, 256 bytes woven of four rows, and 128 to write.
+    unsafe {
+        let rows = [0_usize, 21, 42, 64].map(|at| s.bytes(p.add(at)));
+        match op {
+            0 => s.store_bytes(to, s.rounded(values.as_ptr().add(13), [0.5, 0.123])),
+            1 => {
+                to.cast::<[u32; 8]>().write_unaligned(s.peaks(values.as_ptr()));
+                to.add(32).cast::<u32>().write_unaligned(s.peak(values.as_ptr().add(3), 112));
+                values[40] = f32::NAN;
+                values[100] = f32::NEG_INFINITY;
+                to.add(36).cast::<[u32; 8]>().write_unaligned(s.peaks(values.as_ptr()));
+            }
+            2 => s.store_woven::<false>(rows, woven.as_mut_ptr()),
+            _ => s.store_woven::<true>(rows, woven.as_mut_ptr()),
+        }
+    }
+    if op >= 2 {
+        for (i, pair) in woven.chunks_exact(2).enumerate() {
+            // Twice as many bytes as there is room for: each two make one that depends on both.
+            let both = pair[0].rotate_left(3) ^ pair[1].wrapping_mul(5);
+            // SAFETY: one of 128 bytes.
+            unsafe { to.add(i).write(both) };
         }
     }
 }
@@ -249,14 +285,15 @@ fn transposed_panels_give_dot_products_of_rows() {
     }
 }
 
-/// Of `LANES` rows of two runs of weights: what [`Dot::add_interleaved`] makes of their dot products with `a`.
+/// Of `LANES` rows of two runs of weights: what [`Dot::add_interleaved`] makes of their dot products with `a`, and
+/// [`Dot::add_two`] of their factors.
 #[inline(always)]
 unsafe fn pairs_generic<S: Dot>(
     s: S,
     (low, high): (&[[i8; 4]; 16], &[[i8; 4]; 16]),
     a: &[i8; 8],
     factors: &[[i16; 2]; 16],
-    by: &[i16; 2],
+    [by, shifts]: [&[i16; 2]; 2],
     out: &mut [i32; 16],
 ) {
     let biased = |x: [i8; 4]| x.map(|w| (w as u8).wrapping_add(S::PANEL_BIAS));
@@ -274,8 +311,9 @@ unsafe fn pairs_generic<S: Dot>(
         let a = s.codes_splat_two(a.as_ptr());
         let start = s.splat_two(starts.as_ptr());
         let dots = [0, 1].map(|i: usize| s.dot_codes(start, s.codes(panel[i].as_ptr().cast()), a));
-        let sums = s.add_interleaved(s.splat_i32(7), dots, s.load_i32(factors.as_ptr().cast()), by.as_ptr());
-        s.store_i32(out.as_mut_ptr(), sums);
+        let factors = s.load_i32(factors.as_ptr().cast());
+        let sums = s.add_interleaved(s.splat_i32(7), dots, factors, shifts.as_ptr());
+        s.store_i32(out.as_mut_ptr(), s.add_two(sums, factors, by.as_ptr()));
     }
 }
 stamp_dot! {
@@ -283,7 +321,7 @@ stamp_dot! {
         codes: (&[[i8; 4]; 16], &[[i8; 4]; 16]),
         a: &[i8; 8],
         factors: &[[i16; 2]; 16],
-        by: &[i16; 2],
+        by: [&[i16; 2]; 2],
         out: &mut [i32; 16],
     ) = pairs_generic;
 }
@@ -298,11 +336,11 @@ fn interleaved_runs_are_scaled_each_by_its_own_factor() {
         let a: [i8; 8] = std::array::from_fn(|k| (a[k] as i8).max(-127) / 4);
         let factors: [[i16; 2]; 16] =
             std::array::from_fn(|r| [i16::from(x[r] & 63), i16::from(x[r + 40] & 63)]);
-        let by = [i16::from(x[3]), i16::from(x[90])];
+        let (by, shifts) = ([i16::from(x[3]), i16::from(x[90])], [i16::from(x[5] % 6), i16::from(x[91] % 6)]);
         for level in Level::supported() {
             let mut out = [0; 16];
             // SAFETY: the arrays have the lengths that the kernel asks for.
-            unsafe { pairs(level, (&low, &high), &a, &factors, &by, &mut out) };
+            unsafe { pairs(level, (&low, &high), &a, &factors, [&by, &shifts], &mut out) };
             let lanes = match level.isa() {
                 crate::simd::Isa::Avx512 => 16,
                 crate::simd::Isa::Avx2 => 8,
@@ -314,7 +352,11 @@ fn interleaved_runs_are_scaled_each_by_its_own_factor() {
                 };
                 let [f, g] = factors[r].map(i32::from);
                 let [m, n] = by.map(i32::from);
-                let want = 7 + dot(&low[r], &a[..4]) * f * m + dot(&high[r], &a[4..]) * g * n;
+                let want = 7
+                    + dot(&low[r], &a[..4]) * (f >> shifts[0])
+                    + dot(&high[r], &a[4..]) * (g >> shifts[1])
+                    + m * f
+                    + n * g;
                 assert_eq!(out[r], want, "{level} row {r}");
             }
         }
