@@ -59,6 +59,7 @@ fn main() {
         Format::Q5_0,
         Format::Q5_1,
         Format::Q5K,
+        Format::GgufMxfp4,
     ];
     for format in formats {
         for (k, few) in [(1536, 1), (8960, 1), (1536, 2), (1536, 4)] {

@@ -468,7 +468,7 @@ formats! {
         Format::Tq2_0 => Tq2_0, decode decode_tq2_0 pack_tq2_0;
         Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl pack_iq4_nl;
         Format::Iq4Xs => Iq4Xs, decode decode_iq4_xs pack_iq4_xs;
-        Format::GgufMxfp4 => GgufMxfp4, decode decode_gguf_mxfp4 pack_gguf_mxfp4;
+        Format::GgufMxfp4 => GgufMxfp4, nibbles decode_gguf_mxfp4 pack_gguf_mxfp4;
         Format::Iq2S => Iq2S, decode decode_iq2_s pack_iq2_s;
         Format::Iq2Xs => Iq2Xs, decode decode_iq2_xs pack_iq2_xs;
         Format::Iq2Xxs => Iq2Xxs, decode decode_iq2_xxs pack_iq2_xxs;

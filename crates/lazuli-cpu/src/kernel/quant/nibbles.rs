@@ -9,6 +9,8 @@ use super::acts::{Forms, Row};
 use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
 use super::decode::{Job, prefetch_weights};
 use super::formats::{Q4_0, Q4_1, Q5_0, Q5_1};
+use super::planar::E2M1_RAISED;
+use super::tables::GgufMxfp4;
 use crate::simd::{Dot, Isa};
 
 /// Such blocks, with one plane, whose weights are `scale * code + min`.
@@ -55,6 +57,21 @@ nibbles! {
     Q4_1: 20 bytes, nibbles 4, min 2;
     Q5_0: 22 bytes, nibbles 6, fifths 2, offset 16.0;
     Q5_1: 24 bytes, nibbles 8, fifths 4, min 2;
+}
+
+impl Nibbles for GgufMxfp4 {
+    #[inline(always)]
+    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+        // SAFETY: the caller gives eight whole blocks.
+        let both = unsafe { s.bytes_of_four::<17, 1>(o.at(4 * H * 17)) };
+        [s.lookup(&E2M1_RAISED, s.low_nibbles(both)), s.lookup(&E2M1_RAISED, s.high_nibbles(both))]
+    }
+    #[inline(always)]
+    unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
+        // SAFETY: likewise.
+        let scales = unsafe { Self::scales(s, o, s.eight_splat(1.0)) };
+        [scales, s.eight_mul(scales, s.eight_splat(-f32::from(Self::OFFSET)))]
+    }
 }
 
 /// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.

@@ -528,10 +528,10 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe {
             let x = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64));
             let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(x, _mm256_set1_epi32(1)));
-            // The two smallest are subnormal.
-            let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x20_0000), x);
-            let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), x);
-            _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small))
+            // The two smallest are subnormal; no comparison, as that would become masks of bytes.
+            let one = _mm256_min_epi32(x, _mm256_set1_epi32(1));
+            let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x20_0000), one);
+            _mm256_castsi256_ps(_mm256_max_epi32(normal, small))
         }
     }
     #[inline(always)]

@@ -167,8 +167,16 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     }
     #[inline(always)]
     unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> __m512i {
-        const { assert!(STRIDE == AT + 16 && STRIDE <= 24 && STRIDE % 2 == 0, "blocks of another size") };
+        const { assert!(STRIDE == AT + 16 && STRIDE <= 24, "blocks of another size") };
         unsafe {
+            if STRIDE % 2 == 1 {
+                // Wide loads at odd addresses are all split between lines; these few are.
+                let block = |i: usize| _mm_loadu_si128(p.add(i * STRIDE + AT).cast());
+                let x = _mm512_castsi128_si512(block(0));
+                let x = _mm512_mask_broadcast_i32x4(x, 0x00f0, block(1));
+                let x = _mm512_mask_broadcast_i32x4(x, 0x0f00, block(2));
+                return _mm512_mask_broadcast_i32x4(x, 0xf000, block(3));
+            }
             // The last block's bytes are in place when the load ends with them; the others are brought there.
             let last = _mm512_loadu_si512(p.add(4 * STRIDE - 64).cast());
             let pick = _mm512_loadu_si512(const { lane_words(STRIDE / 2) }.as_ptr().cast());
@@ -662,10 +670,10 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe {
             let x = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64));
             let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(x, _mm256_set1_epi32(1)));
-            // The two smallest are subnormal.
-            let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x20_0000), x);
-            let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), x);
-            _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small))
+            // The two smallest are subnormal; no comparison, as that would become masks of bytes.
+            let one = _mm256_min_epi32(x, _mm256_set1_epi32(1));
+            let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x20_0000), one);
+            _mm256_castsi256_ps(_mm256_max_epi32(normal, small))
         }
     }
     #[inline(always)]

@@ -76,8 +76,8 @@ pub trait Dot: Simd {
     /// # Safety
     /// Both must be valid for reading 16 bytes.
     unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> Self::Bytes;
-    /// The 16 bytes `AT` bytes into each of 4 blocks of `STRIDE` bytes, the last of which end where their block does;
-    /// `STRIDE` is even and from 16 to 24.
+    /// The 16 bytes `AT` bytes into each of 4 blocks of `STRIDE` bytes, 17 to 24, the last of which end where their block
+    /// does.
     ///
     /// # Safety
     /// `p` must be valid for reading `4 * STRIDE` bytes.

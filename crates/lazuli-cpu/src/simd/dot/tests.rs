@@ -173,7 +173,8 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
                 s.store_eight(to.add(96).cast(), s.eight_halves::<34, 0>(p));
             }
             14 => {
-                s.store_bytes(to, s.bytes_of_four::<18, 2>(p.add(3)));
+                let odd = s.bytes_of_four::<17, 1>(p.add(6));
+                s.store_bytes(to, s.or_bytes(s.bytes_of_four::<18, 2>(p.add(3)), s.add_byte(odd, 5)));
                 s.store_bytes(to.add(64), s.bytes_of_four::<20, 4>(p.add(1)));
             }
             15 => {
