@@ -3,10 +3,10 @@
 //! Each 32 values along a row become 32 signed bytes and one `f32` scale, `x = scale * code` with codes in
 //! `-127..=127`, beside their sum for weights with a min. Few rows are laid out row by row for kernels that walk weight
 //! rows; there the scales of 256 values are whole multiples, up to 255, of one unit, so that kernels can scale in integers.
-//! Many rows are laid out in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels. Panels with integer
-//! scales and mins take other codes, with one scale for [`SPAN`] values and a power of two for each 32, so that these are added up
-//! as integers; there a
-//! four of the first 32 of each 64 values stands beside that of the second, as both are scaled together.
+//! Many rows are laid out in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels. Panels with
+//! integer scales and mins take other codes, with one scale for [`SPAN`] values, which groups of 32 may halve a few times, so
+//! that these are added up as integers; there a four of the first 32 of each 64 values stands beside that of the second, as
+//! both are scaled together.
 
 use super::blocks::{GROUP, OCTET, unrolled};
 use super::steps::TwoSteps;
@@ -97,8 +97,8 @@ pub(super) struct Tile {
     pub starts: *const i32,
     /// `[k / 16][TILE]`: the same for 16 codes each.
     pub fine_starts: *const i32,
-    /// Codes with one scale for [`SPAN`] of them, or powers of two less, `[k / 64][8][TILE][2][4]`: value `64 a + 32 d + 4 b + e` of row `c` at
-    /// `[a][b][c][d][e]`. These and what belongs to them are for whole octets only.
+    /// Codes with one scale for [`SPAN`] of them, or powers of two less, `[k / 64][8][TILE][2][4]`: value
+    /// `64 a + 32 d + 4 b + e` of row `c` at `[a][b][c][d][e]`. These and what belongs to them are for whole octets only.
     pub spans: *const i8,
     /// `[k / SPAN][TILE]` scales of them.
     pub span_scales: *const f32,
