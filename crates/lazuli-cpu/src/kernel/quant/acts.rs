@@ -563,12 +563,12 @@ unsafe fn tile_of_spans<S: Dot>(
     tile: Tile,
     at: usize,
 ) {
-    static ZEROS: [f32; OCTET] = [0.0; OCTET];
     let mut quarters = [[s.words([0; 8]); QUARTERS]; TILE];
     // SAFETY: the caller's rows and tile.
     unsafe {
         for r in 0..TILE {
-            let x = if r < exist { values.wrapping_add(r * stride) } else { ZEROS.as_ptr() };
+            let mut room = MaybeUninit::uninit();
+            let x = whole(values.wrapping_add(r * stride), if r < exist { OCTET } else { 0 }, &mut room);
             let spans = Spans::of(s, x);
             quarters[r] = spans.rounding.codes(s, x);
             for span in 0..SPANS {

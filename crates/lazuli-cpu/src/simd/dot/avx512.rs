@@ -28,6 +28,12 @@ unsafe fn magnitudes(x: *const f32) -> __m512i {
     unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi32(i32::MAX)) }
 }
 
+/// The larger numbers of two choices of 128 bits from both vectors.
+#[inline(always)]
+unsafe fn larger<const ONE: i32, const OTHER: i32>(a: __m512i, b: __m512i) -> __m512i {
+    unsafe { _mm512_max_epu32(_mm512_shuffle_i32x4::<ONE>(a, b), _mm512_shuffle_i32x4::<OTHER>(a, b)) }
+}
+
 /// `i16 x i16` products summed by twos onto `acc`.
 #[inline(always)]
 unsafe fn dpwssd<const DOT: bool>(acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
@@ -359,17 +365,10 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             // Two runs to a vector, then four, then all eight.
             let mut twos = [runs[0]; 4];
             for i in 0..4 {
-                let [a, b] = [runs[2 * i], runs[2 * i + 1]];
-                let low = _mm512_shuffle_i32x4::<0b01_00_01_00>(a, b);
-                twos[i] = _mm512_max_epu32(low, _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
+                twos[i] = larger::<0b01_00_01_00, 0b11_10_11_10>(runs[2 * i], runs[2 * i + 1]);
             }
-            let mut fours = [runs[0]; 2];
-            for i in 0..2 {
-                let [a, b] = [twos[2 * i], twos[2 * i + 1]];
-                let even = _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b);
-                fours[i] = _mm512_max_epu32(even, _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b));
-            }
-            let [a, b] = fours;
+            let a = larger::<0b10_00_10_00, 0b11_01_11_01>(twos[0], twos[1]);
+            let b = larger::<0b10_00_10_00, 0b11_01_11_01>(twos[2], twos[3]);
             let all = _mm512_max_epu32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
             let all = _mm512_max_epu32(all, _mm512_shuffle_epi32::<0b01_00_11_10>(all));
             // Each 128 bits begin with one of the first four runs and one of the others.
