@@ -426,9 +426,8 @@ impl Rows {
                         None => to.write_bytes(0, self.k),
                     }
                 }
-                // The first of two tiles, as a single one would count as few rows.
-                let shape = kernel.activations(2 * TILE).for_all();
-                shape.quantise(tile, self.k, 0..1, to.add(bytes + piece * shape.bytes() / 2));
+                let shape = kernel.activations(group.slots.len()).for_all();
+                shape.quantise_tile(tile, self.k, piece, to.add(bytes));
             }
         });
     }

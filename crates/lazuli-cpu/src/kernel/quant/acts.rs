@@ -3,10 +3,11 @@
 //! Each 32 values along a row become 32 signed bytes and one `f32` scale, `x = scale * code` with codes in
 //! `-127..=127`, beside their sum for weights with a min. Few rows are laid out row by row for kernels that walk weight
 //! rows; there the scales of 256 values are whole multiples, up to 255, of one unit, so that kernels can scale in integers.
-//! Many rows are laid out in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels. Panels with
-//! integer scales and mins take other codes, with one scale for [`SPAN`] values, which groups of 32 may halve a few times, so
-//! that these are added up as integers; there a four of the first 32 of each 64 values stands beside that of the second, as
-//! both are scaled together.
+//! Many rows are laid out in tiles of [`TILE`], whose codes are interleaved by fours for the panel kernels, and all tiles
+//! at one [`DEPTH`] stand before those at the next: kernels go through them in that order, and the processor's own
+//! prefetcher follows. Panels with integer scales and mins take other codes, with one scale for [`SPAN`] values, which
+//! groups of 32 may halve a few times, so that these are added up as integers; there a four of the first 32 of each 64
+//! values stands beside that of the second, as both are scaled together.
 
 use super::blocks::{GROUP, OCTET, unrolled};
 use super::steps::TwoSteps;
@@ -22,6 +23,8 @@ pub(super) const TILE: usize = 4;
 const UNIT: usize = 4 * OCTET;
 /// Values of two groups, which lie interleaved in a tile and whose integer dot products are scaled together.
 pub(super) const PAIR: usize = 2 * GROUP;
+/// Values of a row that the panel kernels go through for all tiles before the next: their panel stays in the L1 cache.
+pub(super) const DEPTH: usize = 2 * OCTET;
 /// Values of a tile's row that have one scale where the panel's scales are integers.
 pub(super) const SPAN: usize = OCTET / 2;
 /// 256 values whose largest magnitude is below this are taken as zero: reciprocals could overflow.
@@ -84,7 +87,7 @@ pub(super) struct Row {
     pub values: *const f32,
 }
 
-/// One tile's arrays: `TILE` numbers, one for each row, for each step along `k`.
+/// One tile's arrays at one depth: `TILE` numbers, one for each row, for each step along its `k` values.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     /// `[k / 4][TILE][4]` codes.
@@ -138,12 +141,16 @@ impl Activations {
 
     /// Bytes of the buffer, which should be aligned to 64.
     pub fn bytes(self) -> usize {
-        if self.few() { self.m * self.row_bytes() } else { self.m.div_ceil(TILE) * self.tile_bytes() }
+        if self.few() {
+            return self.m * self.row_bytes();
+        }
+        let spans = self.k / DEPTH * self.spans_bytes(DEPTH) + self.spans_bytes(self.k % DEPTH);
+        self.all_codes_bytes() + self.tiles() * spans
     }
 
     /// How many independent pieces quantising divides into.
     pub fn units(self) -> usize {
-        if self.few() { self.m * self.row_units() } else { self.m.div_ceil(TILE) }
+        if self.few() { self.m * self.row_units() } else { self.tiles() }
     }
 
     /// Quantises the part of `x` that `units` stands for: `[m, k]`, rows `stride` values apart.
@@ -157,7 +164,17 @@ impl Activations {
     pub unsafe fn quantise(self, x: *const f32, stride: usize, units: Range<usize>, out: *mut u8) {
         debug_assert!(units.end <= self.units());
         // SAFETY: the caller's contract is the kernels'.
-        unsafe { quantise(self.level, self, x, stride, units, out) }
+        unsafe { quantise(self.level, self, x, (stride, 0), units, out) }
+    }
+
+    /// As [`Activations::quantise`], for unit `unit` of many rows, whose rows alone are at `x`.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn quantise_tile(self, x: *const f32, stride: usize, unit: usize, out: *mut u8) {
+        debug_assert!(!self.few() && unit < self.units());
+        // SAFETY: likewise.
+        unsafe { quantise(self.level, self, x, (stride, unit * TILE), unit..unit + 1, out) }
     }
 
     /// How these rows, an even number of them, come from half as many that are rounded in two steps.
@@ -187,9 +204,29 @@ impl Activations {
         self.k.div_ceil(UNIT)
     }
 
-    fn tile_bytes(self) -> usize {
-        let k = self.k.next_multiple_of(PAIR);
-        (TILE * (k + k + k / GROUP * (4 + 4 + 4 + 8 + 4 + 2 + 2) + k.div_ceil(SPAN) * 4)).next_multiple_of(64)
+    /// Tiles of many rows.
+    pub(super) fn tiles(self) -> usize {
+        self.m.div_ceil(TILE)
+    }
+
+    /// Bytes of what belongs to [`Tile::codes`] over `k` values of a depth.
+    #[inline(always)]
+    fn codes_bytes(self, k: usize) -> usize {
+        let k = k.next_multiple_of(PAIR);
+        (TILE * (k + k / GROUP * (4 + 4 + 4 + 8))).next_multiple_of(64)
+    }
+
+    /// The same of [`Tile::spans`].
+    #[inline(always)]
+    fn spans_bytes(self, k: usize) -> usize {
+        let bytes = TILE * (k + k / GROUP * (4 + 2 + 2) + k / SPAN * 4);
+        if self.k % OCTET == 0 { bytes.next_multiple_of(64) } else { 0 }
+    }
+
+    /// Bytes of all codes in tiles, after which the spans begin.
+    #[inline(always)]
+    fn all_codes_bytes(self) -> usize {
+        self.tiles() * (self.k / DEPTH * self.codes_bytes(DEPTH) + self.codes_bytes(self.k % DEPTH))
     }
 
     /// Row `m` of a buffer in the row-by-row layout.
@@ -209,19 +246,22 @@ impl Activations {
         }
     }
 
-    /// Tile `t` of a buffer in the tiled layout.
+    /// Tile `t` of a buffer in the tiled layout, at the depth that begins with value `at` of its rows.
     #[inline(always)]
-    pub(super) fn tile(self, base: *const u8, t: usize) -> Tile {
+    pub(super) fn tile(self, base: *const u8, t: usize, at: usize) -> Tile {
         // Wrapping, because prefetches ask for a tile past the last.
-        let k = self.k.next_multiple_of(PAIR);
-        let codes = base.wrapping_add(t * self.tile_bytes());
-        let spans = codes.wrapping_add(TILE * k);
-        let (scales, step) = (spans.wrapping_add(TILE * k).cast::<f32>(), TILE * k / GROUP);
+        let k = DEPTH.min((self.k - at).next_multiple_of(PAIR));
+        let before = at / DEPTH * self.tiles();
+        let codes = base.wrapping_add(before * self.codes_bytes(DEPTH) + t * self.codes_bytes(k));
+        let (scales, step) = (codes.wrapping_add(TILE * k).cast::<f32>(), TILE * k / GROUP);
         let (sums, starts) = (scales.wrapping_add(step), scales.wrapping_add(2 * step).cast::<i32>());
-        let (fine_starts, span_starts) = (starts.wrapping_add(step), starts.wrapping_add(3 * step));
-        let span_scales = span_starts.wrapping_add(step).cast::<f32>();
-        let span_sums = span_scales.wrapping_add(TILE * k.div_ceil(SPAN)).cast::<i16>();
+        let fine_starts = starts.wrapping_add(step);
+        let spans = before * self.spans_bytes(DEPTH) + t * self.spans_bytes(k);
+        let spans = base.wrapping_add(self.all_codes_bytes() + spans);
+        let span_starts = spans.wrapping_add(TILE * k).cast::<i32>();
+        let span_sums = span_starts.wrapping_add(step).cast::<i16>();
         let span_shifts = span_sums.wrapping_add(step);
+        let span_scales = span_shifts.wrapping_add(step).cast();
         let (codes, spans) = (codes.cast(), spans.cast());
         Tile {
             codes,
@@ -413,7 +453,7 @@ unsafe fn quantise_generic<S: Dot>(
     s: S,
     shape: Activations,
     x: *const f32,
-    stride: usize,
+    (stride, first): (usize, usize),
     units: Range<usize>,
     out: *mut u8,
 ) {
@@ -424,7 +464,7 @@ unsafe fn quantise_generic<S: Dot>(
                 let (m, part) = (unit / shape.row_units(), unit % shape.row_units());
                 quantise_row(s, shape, x.add(m * stride), shape.row(out, m), part);
             } else {
-                quantise_tile(s, shape, x, stride, shape.tile(out, unit), unit);
+                quantise_tile(s, shape, x.add((unit * TILE - first) * stride), stride, out, unit);
             }
         }
     }
@@ -482,27 +522,28 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
     }
 }
 
-/// Quantises the rows of tile `t`; rows past the last are zero.
+/// Quantises the rows at `x` as those of tile `t`; rows past the last are zero.
 #[inline(always)]
 unsafe fn quantise_tile<S: Dot>(
     s: S,
     shape: Activations,
     x: *const f32,
     stride: usize,
-    tile: Tile,
+    out: *mut u8,
     t: usize,
 ) {
     let exist = (shape.m - t * TILE).min(TILE);
     for at in (0..shape.k).step_by(OCTET) {
-        let count = OCTET.min(shape.k - at);
+        let (count, within) = (OCTET.min(shape.k - at), at % DEPTH);
+        let tile = shape.tile(out, t, at - within);
         // SAFETY: rows below `m` are readable, and every index lies within the tile's arrays.
         unsafe {
-            let values = x.add(t * TILE * stride + at);
+            let values = x.add(at);
             if shape.forms.has(Forms::CODES) {
-                tile_of_groups(s, values, stride, (exist, count), tile, at);
+                tile_of_groups(s, values, stride, (exist, count), tile, within);
             }
-            if count == OCTET && shape.forms.has(Forms::SPANS) {
-                tile_of_spans(s, values, stride, exist, tile, at);
+            if shape.k % OCTET == 0 && shape.forms.has(Forms::SPANS) {
+                tile_of_spans(s, values, stride, exist, tile, within);
             }
         }
     }
@@ -595,6 +636,12 @@ unsafe fn tile_of_spans<S: Dot>(
 }
 
 stamp_dot! {
-    unsafe fn quantise(shape: Activations, x: *const f32, stride: usize, units: Range<usize>, out: *mut u8)
-        = quantise_generic;
+    /// Quantises `units` of rows `stride` values apart, the first of `x` being row `first`.
+    unsafe fn quantise(
+        shape: Activations,
+        x: *const f32,
+        stride_and_first: (usize, usize),
+        units: Range<usize>,
+        out: *mut u8,
+    ) = quantise_generic;
 }

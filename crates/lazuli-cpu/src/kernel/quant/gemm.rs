@@ -1,12 +1,9 @@
 //! Many rows of activations: one packed panel of weight rows times tile after tile of activations.
 
-use super::acts::{Activations, Forms, PAIR, SPAN, TILE, Tile};
+use super::acts::{Activations, DEPTH, Forms, PAIR, SPAN, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
 use super::panel::{Panel, numbers};
 use crate::simd::{Dot, Isa};
-
-/// Weights of each row that are gone through for all tiles before the next: their panel stays in the L1 cache.
-const DEPTH: usize = 2 * OCTET;
 
 /// What the numbers of a panel are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +79,7 @@ struct Ends {
     columns: usize,
 }
 
-/// A depth of one panel for one tile, all sums in registers; meanwhile the same depth of tile `next` is fetched.
+/// A depth of `k` weights of one panel for one tile, all sums in registers; meanwhile tile `next` is fetched.
 ///
 /// `STEP` is the weights of one scale; `MINS` says whether mins follow the scales, and `INTEGER` that scales are integers:
 /// a depth is whole octets then.
@@ -92,15 +89,15 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool, cons
     panel: Panel,
     acts: Tile,
     next: Tile,
-    k: std::ops::Range<usize>,
+    k: usize,
     ends: Ends,
 ) {
     let step = if INTEGER { SPAN } else { GROUP };
     // SAFETY: the caller gives a panel and a tile that reach over `k`, and rows to read and write.
     unsafe {
         let mut sums = [[s.zero(); V]; TILE];
-        let mut at = k.start;
-        while at < k.end {
+        let mut at = 0;
+        while at < k {
             fetch::<S, INTEGER>(s, next, at, step);
             if INTEGER {
                 // Written out, so that the sums stay in registers.
@@ -122,7 +119,7 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool, cons
     }
 }
 
-/// Fetches `count` weights' worth of a tile: tiles lie far apart, and the processor's own prefetcher starts anew in each.
+/// Fetches `count` weights' worth of a tile.
 #[inline(always)]
 fn fetch<S: Dot, const INTEGER: bool>(s: S, tile: Tile, at: usize, count: usize) {
     let codes = if INTEGER { tile.spans } else { tile.codes };
@@ -334,11 +331,12 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, co
     let width = V * S::LANES;
     // Each tile at each depth brings its share of the next panel's bytes nearer.
     let lines_of_next = job.next_bytes.div_ceil(LINE);
-    let steps = k.div_ceil(DEPTH) * m.div_ceil(TILE);
+    let steps = k.div_ceil(DEPTH) * job.shape.tiles();
     let (mut step, mut line) = (0, 0);
     for at in (0..k).step_by(DEPTH) {
         let end = (at + DEPTH).min(k);
-        for t in 0..m.div_ceil(TILE) {
+        let panel = job.panel.from_weight(at, width, job.kind.numbers());
+        for t in 0..job.shape.tiles() {
             // SAFETY: tile `t` exists, and the rows of the output that it stands for.
             unsafe {
                 let waiting = job.waiting.add(t * TILE * width);
@@ -356,8 +354,8 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, co
                     ends.rows = (m - t * TILE).min(TILE);
                     ends.columns = job.columns;
                 }
-                let acts = job.shape.tile(job.acts, t);
-                let next = job.shape.tile(job.acts, t + 1);
+                let acts = job.shape.tile(job.acts, t, at);
+                let next = job.shape.tile(job.acts, t + 1, at);
                 step += 1;
                 if end == k {
                     // Rows of the output are far apart, and a store that waits for its line holds up those behind it.
@@ -372,7 +370,7 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, co
                     s.prefetch_l2(job.next.wrapping_add(line * LINE));
                     line += 1;
                 }
-                tile::<S, V, STEP, MINS, INTEGER>(s, job.panel, acts, next, at..end, ends);
+                tile::<S, V, STEP, MINS, INTEGER>(s, panel, acts, next, end - at, ends);
             }
         }
     }
