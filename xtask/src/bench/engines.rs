@@ -44,6 +44,14 @@ impl Test {
         }
     }
 
+    /// How often an engine that warms up first repeats it, as an argument; the median counts. What takes long is done once.
+    fn repetitions(self) -> &'static str {
+        match self {
+            Self::Prefill(tokens) | Self::Decode(tokens) if tokens >= 4096 => "1",
+            _ => "3",
+        }
+    }
+
     /// Whether a smaller figure is better.
     pub fn is_time(self) -> bool {
         self == Self::Start
@@ -115,7 +123,9 @@ impl Engine {
             By::Lazuli(list) => {
                 serde_json::from_str(&text).ok().and_then(|v: Value| v[list][0]["tok_s"]["median"].as_f64())
             }
-            By::LlamaBench => serde_json::from_str(&text).ok().and_then(|v: Value| v[0]["avg_ts"].as_f64()),
+            By::LlamaBench => {
+                serde_json::from_str(&text).ok().and_then(|v: Value| middle(&v[0]["samples_ts"]))
+            }
             By::Line(name) => text.lines().find_map(|line| number_after(line, name)),
         };
         let value =
@@ -125,6 +135,7 @@ impl Engine {
 
     fn command(&self, test: Test, model: &Path, threads: usize) -> (Command, By) {
         let t = threads.to_string();
+        let reps = test.repetitions();
         match self {
             Self::Lazuli(binary) => {
                 let mut command = system::pinned(binary, threads);
@@ -134,13 +145,14 @@ impl Engine {
                         By::Clock
                     }
                     Test::Prefill(n) => {
-                        command.arg("bench").arg(model).args(["--reps", "3", "--decode", "0", "--json"]);
-                        command.args(["--prefill", &n.to_string()]);
+                        command.arg("bench").arg(model).args(["--warm-up", "--decode", "0", "--json"]);
+                        command.args(["--prefill", &n.to_string(), "--reps", reps]);
                         By::Lazuli("prefill")
                     }
                     Test::Decode(depth) => {
-                        command.arg("bench").arg(model).args(["--reps", "3", "--prefill", "0", "--json"]);
+                        command.arg("bench").arg(model).args(["--warm-up", "--prefill", "0", "--json"]);
                         command.args(["--decode", &DECODED.to_string(), "--depth", &depth.to_string()]);
+                        command.args(["--reps", reps]);
                         By::Lazuli("decode")
                     }
                 };
@@ -155,7 +167,8 @@ impl Engine {
                     return (command, By::Clock);
                 }
                 let mut command = system::pinned(&programs.join("llama-bench"), threads);
-                command.arg("-m").arg(model).args(["-t", &t, "-r", "1", "-fa", "on", "-o", "json"]);
+                // It warms up by itself.
+                command.arg("-m").arg(model).args(["-t", &t, "-r", reps, "-fa", "on", "-o", "json"]);
                 command.args(["--repack", if *repack { "1" } else { "0" }]);
                 match test {
                     Test::Decode(depth) => {
@@ -206,6 +219,14 @@ enum By {
     Line(&'static str),
 }
 
+/// The median of a list of numbers.
+fn middle(samples: &Value) -> Option<f64> {
+    let mut samples: Vec<f64> = samples.as_array()?.iter().map(Value::as_f64).collect::<Option<_>>()?;
+    samples.sort_by(f64::total_cmp);
+    let (low, high) = (samples.len().checked_sub(1)? / 2, samples.len() / 2);
+    Some((samples[low] + samples[high]) / 2.0)
+}
+
 fn number_after(line: &str, name: &str) -> Option<f64> {
     let rest = line.split_once(name)?.1;
     rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.parse().ok()
@@ -252,6 +273,15 @@ fn peak_of(process: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_middle_of_a_peers_samples_counts() {
+        assert_eq!(middle(&serde_json::json!([3.0, 1.0, 2.0])), Some(2.0));
+        assert_eq!(middle(&serde_json::json!([1.0, 4.0])), Some(2.5));
+        assert_eq!(middle(&serde_json::json!([])), None);
+        assert_eq!(middle(&serde_json::json!(null)), None);
+        assert_eq!(middle(&serde_json::json!([1.0, "2"])), None);
+    }
 
     #[test]
     fn figures_are_found_in_lines_of_text() {

@@ -11,6 +11,8 @@ pub(super) const AHEAD: usize = 12 * 1024;
 const SIDE_AHEAD: usize = 1024;
 /// A cache line.
 const LINE: usize = 64;
+/// Rows of so many weights are short: what is done once for a row counts.
+const SHORT: usize = 4 * OCTET;
 
 /// A range of weight rows to multiply with at most [`super::acts::FEW`] rows of activations.
 pub(super) struct Job {
@@ -67,6 +69,33 @@ impl Job {
         starts
     }
 
+    /// Whether four rows at a time are better than two: where rows are short, and registers enough.
+    #[inline(always)]
+    pub fn by_fours<S: Dot>(&self) -> bool {
+        self.shape.m == 1 && self.shape.k <= SHORT && const { matches!(S::ISA, Isa::Avx512) }
+    }
+
+    /// Writes what `R` weight rows from row `n` on have summed up with `M` rows of activations from row `token` on, those
+    /// of them that exist.
+    #[inline(always)]
+    pub unsafe fn write<S: Dot, const R: usize, const M: usize>(
+        &self,
+        s: S,
+        (n, token): (usize, usize),
+        sums: &[[Sum<S>; M]; R],
+    ) {
+        let (rows, tokens) = (self.rows.end - n, self.shape.m - token);
+        for r in 0..R {
+            for m in 0..M {
+                if r < rows && m < tokens {
+                    let (wide, eight) = sums[r][m];
+                    // SAFETY: the job's rows and columns exist.
+                    unsafe { self.out.add((token + m) * self.stride + n + r).write(s.sum_of(wide, eight)) };
+                }
+            }
+        }
+    }
+
     /// How far ahead of weight row `n` lies what is asked for while `count` rows from it on are multiplied: a fixed
     /// number of rows or, near the end, the same way into what is read next. Zero if nothing is known of that.
     pub fn ahead(&self, n: usize, count: usize) -> usize {
@@ -101,7 +130,7 @@ pub(super) fn prefetch_weights<S: Dot>(s: S, start: *const u8, bytes: usize) {
 }
 
 /// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
-type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
+pub(super) type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
 
 /// Chunks of 64 codes in an octet.
 const CHUNKS: usize = OCTET / 64;
@@ -318,12 +347,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
             let chunks = (k % OCTET).div_ceil(64);
             octet::<S, F, R, M>(s, octets, &acts, (whole * OCTET, chunks), &mut sums);
         }
-        for (r, sums) in sums.iter().enumerate().take(exist) {
-            for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
-                let y = if F::MINS && !F::FINE { s.sum_of(wide, eight) } else { s.wide_sum(wide) };
-                job.out.add((token + m) * job.stride + n + r).write(y);
-            }
-        }
+        job.write(s, (n, token), &sums);
     }
 }
 
@@ -358,6 +382,8 @@ pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
         if const { matches!(S::ISA, Isa::Scalar) } {
             // Plain code gains nothing from more at a time, and is long as it is.
             walk::<S, F, 1, 1>(s, job);
+        } else if F::LEN < OCTET && F::PLANES == 1 && job.by_fours::<S>() {
+            walk::<S, F, 4, 1>(s, job);
         } else if job.shape.m == 1 {
             walk::<S, F, 2, 1>(s, job);
         } else {

@@ -266,7 +266,7 @@ impl QuantMatmul {
             // Up to where what comes next is asked for.
             let end = rows
                 .end
-                .saturating_sub(decode::AHEAD.div_ceil(self.row_bytes[0]).next_multiple_of(2))
+                .saturating_sub(decode::AHEAD.div_ceil(self.row_bytes[0]).next_multiple_of(4))
                 .max(rows.start);
             // SAFETY: the weights hold the rows, and the rest is the caller's promise.
             unsafe {
@@ -327,11 +327,11 @@ impl QuantMatmul {
         }
     }
 
-    /// The units: whole panels for many rows, pairs for few, and as many of each size for each worker.
+    /// The units: whole panels for many rows, fours for few, and as many of each size for each worker.
     fn cut(&self, m: usize) -> Cut {
         let few = self.activations(m).few();
         let row_bytes = self.row_bytes.iter().sum::<usize>();
-        let step = if few { 2 } else { self.panel_rows() };
+        let step = if few { 4 } else { self.panel_rows() };
         let (work, most) = if few {
             (self.n * row_bytes, DECODE_UNIT_BYTES)
         } else {
@@ -344,13 +344,10 @@ impl QuantMatmul {
         if !(few && self.last && self.threads > 1) || even < 2 * least {
             return Cut { large: even, larges: 0, small: even };
         }
-        let end = self.threads * even / 2;
         let larges = units - self.threads;
-        Cut {
-            large: (self.n - end) / larges / step * step,
-            larges,
-            small: least.max(rows(end, SMALLS * self.threads)),
-        }
+        let large = (self.n - self.threads * even / 2) / larges / step * step;
+        let small = least.max(rows(self.n - larges * large, SMALLS * self.threads));
+        Cut { large, larges, small }
     }
 
     /// The first byte of row `n`.

@@ -7,7 +7,7 @@
 
 use super::acts::{Forms, Row};
 use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
-use super::decode::{Job, prefetch_weights};
+use super::decode::{Job, Sum, prefetch_weights};
 use super::formats::{Q4_0, Q4_1, Q5_0, Q5_1};
 use super::planar::E2M1_RAISED;
 use super::tables::GgufMxfp4;
@@ -73,9 +73,6 @@ impl Nibbles for GgufMxfp4 {
         [scales, s.eight_mul(scales, s.eight_splat(-f32::from(Self::OFFSET)))]
     }
 }
-
-/// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
-type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
 
 /// Adds the products of the first `blocks` of eight blocks of each of `R` rows with `M` rows of activations. What
 /// stands after them may be anything.
@@ -147,7 +144,6 @@ unsafe fn rows<S: Dot, F: Nibbles, const R: usize, const M: usize>(
     ends: &mut [Remainder; R],
 ) {
     let k = job.shape.k;
-    let exist = job.rows.end - n;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
         let acts = job.activations::<M>(token);
@@ -181,11 +177,7 @@ unsafe fn rows<S: Dot, F: Nibbles, const R: usize, const M: usize>(
             }
             octet::<S, F, R, M>(s, row, &acts, (whole * OCTET, k % OCTET / GROUP), &mut sums);
         }
-        for (r, sums) in sums.iter().enumerate().take(exist) {
-            for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
-                job.out.add((token + m) * job.stride + n + r).write(s.sum_of(wide, eight));
-            }
-        }
+        job.write(s, (n, token), &sums);
     }
 }
 
@@ -216,6 +208,8 @@ pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
     unsafe {
         if const { matches!(S::ISA, Isa::Scalar) } {
             walk::<S, F, 1, 1>(s, job);
+        } else if job.by_fours::<S>() {
+            walk::<S, F, 4, 1>(s, job);
         } else if job.shape.m == 1 {
             walk::<S, F, 2, 1>(s, job);
         } else {

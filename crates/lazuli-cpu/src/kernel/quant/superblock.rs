@@ -6,7 +6,7 @@
 
 use super::acts::{Forms, Row};
 use super::blocks::{GROUP, OCTET, Octet};
-use super::decode::{Job, prefetch_weights};
+use super::decode::{Job, Sum, prefetch_weights};
 use crate::simd::{Dot, Isa};
 
 /// A block of 256 weights `d * scale * code - dmin * min` with integer scales, mins and codes.
@@ -29,9 +29,6 @@ pub(super) trait Superblock: 'static {
     /// `d` and `dmin`, the latter 0 where there are no mins.
     unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2];
 }
-
-/// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
-type Sum<S> = (<S as Dot>::Wide, <S as Dot>::Eight);
 
 /// Adds the products of a block of each of `R` rows with `M` rows of activations.
 #[inline(always)]
@@ -121,7 +118,6 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
     token: usize,
     ahead: usize,
 ) {
-    let exist = job.rows.end - n;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
         let acts = job.activations::<M>(token);
@@ -143,12 +139,7 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
                 *row = Octet::of(row.0.add(F::BYTES));
             }
         }
-        for (r, sums) in sums.iter().enumerate().take(exist) {
-            for (m, &(wide, eight)) in sums.iter().enumerate().take(job.shape.m - token) {
-                let y = if F::MINS { s.sum_of(wide, eight) } else { s.wide_sum(wide) };
-                job.out.add((token + m) * job.stride + n + r).write(y);
-            }
-        }
+        job.write(s, (n, token), &sums);
     }
 }
 

@@ -86,12 +86,12 @@ unsafe fn add_scaled<const DOT: bool>(
     }
 }
 
-/// The 16-bit words from which each lane of 16 codes of `B` bits starts.
-const fn lane_words(b: usize) -> [u16; 32] {
+/// The 16-bit words of each lane where lanes are `b` words apart, from word `at` on: of 16 codes of `b` bits, for one.
+const fn lane_words(b: usize, at: usize) -> [u16; 32] {
     let mut words = [0; 32];
     let mut i = 0;
     while i < 32 {
-        words[i] = (i / 8 * b + i % 8) as u16;
+        words[i] = (i / 8 * b + i % 8 + at) as u16;
         i += 1;
     }
     words
@@ -115,7 +115,7 @@ unsafe fn stream<const B: usize>(p: *const u8) -> __m512i {
         let table = |t: &'static [u8; 64]| _mm512_loadu_si512(t.as_ptr().cast());
         let table16 = |t: &'static [u16; 32]| _mm512_loadu_si512(t.as_ptr().cast());
         let x = _mm512_maskz_loadu_epi8((1 << (8 * B)) - 1, p.cast());
-        let x = _mm512_permutexvar_epi16(table16(&const { lane_words(B) }), x);
+        let x = _mm512_permutexvar_epi16(table16(&const { lane_words(B, 0) }), x);
         let even = _mm512_shuffle_epi8(x, table(&const { BitTables::<B, 0>::EVEN }));
         let odd = _mm512_shuffle_epi8(x, table(&const { BitTables::<B, 0>::ODD }));
         let even = _mm512_mullo_epi16(even, table16(&const { BitTables::<B, 0>::EVEN_FACTORS }));
@@ -185,8 +185,10 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             }
             // The last block's bytes are in place when the load ends with them; the others are brought there.
             let last = _mm512_loadu_si512(p.add(4 * STRIDE - 64).cast());
-            let pick = _mm512_loadu_si512(const { lane_words(STRIDE / 2) }.as_ptr().cast());
-            let first = _mm512_loadu_si512(p.add(AT).cast());
+            let start = const { if AT + 2 * STRIDE + 16 <= 64 { 0 } else { AT } };
+            let pick = const { lane_words(STRIDE / 2, if AT + 2 * STRIDE + 16 <= 64 { AT / 2 } else { 0 }) };
+            let pick = _mm512_loadu_si512(pick.as_ptr().cast());
+            let first = _mm512_loadu_si512(p.add(start).cast());
             _mm512_mask_permutexvar_epi16(last, 0x00ff_ffff, pick, first)
         }
     }

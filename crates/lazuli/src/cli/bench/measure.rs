@@ -76,10 +76,32 @@ struct Timing {
     tok_s: Spread,
 }
 
+/// How often each thing is done.
+#[derive(Clone, Copy)]
+pub struct Repetitions {
+    /// Times that count.
+    pub measured: u32,
+    /// Whether it is done once before, which does not count.
+    pub warm_up: bool,
+}
+
+impl Repetitions {
+    /// Times in all.
+    pub fn all(self) -> u32 {
+        self.measured + u32::from(self.warm_up)
+    }
+
+    /// The speeds that count, of all in order.
+    fn counted(self, mut speeds: Vec<f64>) -> Vec<f64> {
+        speeds.drain(..usize::from(self.warm_up));
+        speeds
+    }
+}
+
 /// A session being timed.
 pub struct Bench {
     session: Session,
-    reps: u32,
+    repetitions: Repetitions,
     interrupt: Interrupt,
     bar: ProgressBar,
     random: u64,
@@ -87,9 +109,9 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Measures each thing `reps` times and moves `bar` on after each.
-    pub fn new(session: Session, reps: u32, interrupt: Interrupt, bar: ProgressBar) -> Self {
-        Bench { session, reps, interrupt, bar, random: 0x9e37_79b9_7f4a_7c15, decodes: Vec::new() }
+    /// Does each thing as often as `repetitions` says and moves `bar` on after each time.
+    pub fn new(session: Session, repetitions: Repetitions, interrupt: Interrupt, bar: ProgressBar) -> Self {
+        Bench { session, repetitions, interrupt, bar, random: 0x9e37_79b9_7f4a_7c15, decodes: Vec::new() }
     }
 
     /// Reads prompts of `tokens` tokens; the last one's logits are computed, as a generation needs them.
@@ -97,7 +119,7 @@ impl Bench {
         self.bar.set_message(format!("prefill {tokens}"));
         let ids = self.draw(tokens);
         let mut speeds = Vec::new();
-        for _ in 0..self.reps {
+        for _ in 0..self.repetitions.all() {
             self.interrupt.check()?;
             self.session.rewind(0);
             let start = Instant::now();
@@ -105,7 +127,7 @@ impl Bench {
             speeds.push(tokens as f64 / start.elapsed().as_secs_f64());
             self.bar.inc(1);
         }
-        Ok(Prefill { tokens, tok_s: Spread::of(speeds), predicted_tok_s: None })
+        Ok(Prefill { tokens, tok_s: Spread::of(self.repetitions.counted(speeds)), predicted_tok_s: None })
     }
 
     /// Generates `tokens` tokens after `depth` others.
@@ -119,7 +141,7 @@ impl Bench {
         }
         let ids = self.draw(tokens);
         let mut speeds = Vec::new();
-        for _ in 0..self.reps {
+        for _ in 0..self.repetitions.all() {
             if self.session.rewind(depth) < depth {
                 // Layers with a window have given up what came before: it is computed again, not counted.
                 self.session.feed(&before, Logits::None)?;
@@ -132,7 +154,8 @@ impl Bench {
             speeds.push(tokens as f64 / start.elapsed().as_secs_f64());
             self.bar.inc(1);
         }
-        self.decodes.push(Timing { tokens, depth, tok_s: Spread::of(speeds) });
+        let tok_s = Spread::of(self.repetitions.counted(speeds));
+        self.decodes.push(Timing { tokens, depth, tok_s });
         Ok(())
     }
 
@@ -162,6 +185,16 @@ impl Bench {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warm_up_does_not_count() {
+        let speeds = || vec![1.0, 5.0, 4.0];
+        for (warm_up, counted) in [(false, speeds()), (true, vec![5.0, 4.0])] {
+            let repetitions = Repetitions { measured: counted.len() as u32, warm_up };
+            assert_eq!(repetitions.all(), 3);
+            assert_eq!(repetitions.counted(speeds()), counted);
+        }
+    }
 
     #[test]
     fn a_median_of_even_counts_lies_between() {

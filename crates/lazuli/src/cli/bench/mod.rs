@@ -13,7 +13,7 @@ use lazuli::models::Spec;
 use lazuli::planner::{ByPacking, Estimate};
 use lazuli::planning::{Calibration, calibrate, fixed_bytes};
 use lazuli::{Model, Session};
-use measure::{Bench, Decode, Prefill};
+use measure::{Bench, Decode, Prefill, Repetitions};
 use predict::Prediction;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -21,8 +21,8 @@ use std::path::PathBuf;
 /// Measure prompt and generation speed
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Prompts and answers are tokens drawn at random (the same each time); nothing is sampled. Loading is not counted, and there \
-is no warm-up: the first repetition pays for everything that happens once. Speeds are medians.
+Prompts and answers are tokens drawn at random (the same each time); nothing is sampled. Loading is not counted; the first \
+repetition pays for everything that happens once, unless --warm-up has one before it. Speeds are medians.
 
 Generation reads all weights, and the keys and values of the context, once a token. The bandwidth column says how many \
 bytes a second that was, and what share of the speed at which the same threads read memory in long streams, measured in \
@@ -53,6 +53,9 @@ pub struct Args {
     /// How often to measure each
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     reps: u32,
+    /// Do each once before it is measured, as llama-bench does
+    #[arg(long)]
+    warm_up: bool,
     /// Measure this machine for `lazuli plan`, before a model if there is one
     #[arg(long)]
     calibrate: bool,
@@ -108,11 +111,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
     }
 
     let count = (tests.prefills.len() + tests.decodes.len()) as u64;
-    let bar = cx.ui().steps_bar("memory", 1 + count * u64::from(args.reps));
+    let repetitions = Repetitions { measured: args.reps, warm_up: args.warm_up };
+    let bar = cx.ui().steps_bar("memory", 1 + count * u64::from(repetitions.all()));
     let bandwidth = lazuli::read_bandwidth(&workers)?;
     bar.inc(1);
     let session = Session::new(network, workers.runtime(), Precision::Fast.kv(), longest)?;
-    let mut bench = Bench::new(session, args.reps, cx.interrupt(), bar);
+    let mut bench = Bench::new(session, repetitions, cx.interrupt(), bar);
     let mut prefill: Vec<Prefill> =
         tests.prefills.iter().map(|&n| bench.prefill(n)).collect::<Result<_, _>>()?;
     tests.decodes.iter().try_for_each(|&(n, depth)| bench.decode(n, depth))?;
