@@ -224,7 +224,7 @@ fn middle(samples: &Value) -> Option<f64> {
     let mut samples: Vec<f64> = samples.as_array()?.iter().map(Value::as_f64).collect::<Option<_>>()?;
     samples.sort_by(f64::total_cmp);
     let (low, high) = (samples.len().checked_sub(1)? / 2, samples.len() / 2);
-    Some((samples[low] + samples[high]) / 2.0)
+    Some(f64::midpoint(samples[low], samples[high]))
 }
 
 fn number_after(line: &str, name: &str) -> Option<f64> {

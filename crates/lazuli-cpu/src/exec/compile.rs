@@ -34,10 +34,19 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Adds tasks that come after all others: to the last phase's barrier if they are slight, or as a phase.
-    fn add(&mut self, tasks: Vec<Task>) {
+    /// Adds tasks that come after all others: to the last phase's barrier if they are slight, or as a phase. A task that
+    /// packs the rows which the last phase does nothing but make joins that.
+    fn add(&mut self, mut tasks: Vec<Task>) {
         /// So many slight tasks are worth a barrier.
         const MANY: usize = 5;
+        if let ([pack], Some(Phase { shared, alone })) = (&tasks[..], self.phases.last_mut())
+            && let ([made], []) = (&shared[..], &alone[..])
+            && let Some(per_row) = pack.made_by(made)
+        {
+            let (pack, made) = (tasks.remove(0), shared.remove(0));
+            shared.push(pack.with(made, per_row));
+            return;
+        }
         if tasks.len() >= MANY || !tasks.iter().all(Task::is_slight) {
             self.phases.push(Phase { shared: tasks, alone: Vec::new() });
         } else if let Some(last) = self.phases.last_mut() {

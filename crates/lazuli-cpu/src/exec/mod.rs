@@ -2,8 +2,8 @@
 //!
 //! A plan's waves become *phases*: independent tasks that all workers share, and at the barrier after them whatever is
 //! too slight to share, done by the last worker to arrive. `compile` chooses kernels and adds tasks for what they need
-//! (dense copies, packed activations, second halves of attention); `task` runs a piece of one. No thread is started
-//! while a plan runs.
+//! (dense copies, packed activations, second halves of attention); many rows of a norm or gate are packed as they are
+//! made. `task` runs a piece of one. No thread is started while a plan runs.
 
 mod attention;
 mod compile;
@@ -232,5 +232,37 @@ mod tests {
         }
         assert!(0 < sizes[0] && sizes[0] < sizes[1] && sizes[1] == sizes[2], "{sizes:?}");
         assert_eq!(runtime.stats().plan_misses, 3);
+    }
+
+    #[test]
+    fn rows_that_are_packed_as_they_are_made_are_the_same() {
+        let cpu = Arc::new(Cpu::new(Level::detect(), Precision::Fast, 2).unwrap());
+        let runtime = Runtime::new(cpu);
+        let (n, k) = (48, 288);
+        let plane: Vec<u8> = (0..n * k / 32)
+            .flat_map(|block| [0, 0x3c].into_iter().chain((0..32).map(move |i| (block * 37 + i * 11) as u8)))
+            .collect();
+        let planes = [(Buffer::from_vec(plane), 0)];
+        let weight = Array::from_planes(&planes, [n, k], DType::Quant(Format::Q8_0)).unwrap();
+        let floats = |rows: usize, seed: usize| {
+            let values =
+                (0..rows * k).map(|i| ((i * 7919 + seed) % 1013) as f32 / 250.0 - 2.0).collect::<Vec<_>>();
+            Array::from_vec(values, [rows, k])
+        };
+        for rows in [3, 37, 64] {
+            let (x, y) = (floats(rows, 1), floats(rows, 2));
+            let scale = Array::from_vec(vec![0.5f32; k], [k]);
+            let made = [x.rms_norm(&scale, 1e-5, 0.0), x.gated(&y, lazuli_core::fused::Activation::Silu)];
+            for rows in made {
+                let product = rows.matmul(&weight.t());
+                runtime.eval(&[&product]).unwrap();
+                // What is known already is only packed.
+                runtime.eval(&[&rows]).unwrap();
+                let apart = rows.matmul(&weight.t());
+                runtime.eval(&[&apart]).unwrap();
+                let (one, other) = (product.as_slice::<f32>().unwrap(), apart.as_slice::<f32>().unwrap());
+                assert!(one.iter().any(|value| value.abs() > 1.0) && one == other);
+            }
+        }
     }
 }

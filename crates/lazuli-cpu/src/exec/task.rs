@@ -101,6 +101,13 @@ pub(super) enum Kernel {
         kernel: Activations,
         stride: usize,
     },
+    /// Rows of activations made by another task, `per_row` of its units each, and packed while they are in the cache.
+    MadeRows {
+        made: Box<Task>,
+        per_row: usize,
+        kernel: Activations,
+        stride: usize,
+    },
     /// Activations and what rounding them leaves over, to be packed together.
     SplitSteps {
         kernel: TwoSteps,
@@ -336,11 +343,32 @@ impl Task {
             | Kernel::ExpertRows(_)
             | Kernel::AttendLatents(_)
             | Kernel::Attend(_)
+            | Kernel::MadeRows { .. }
             | Kernel::Ahead(_) => false,
             Kernel::Pack { kernel, .. } => kernel.rows() * kernel.cols() <= ELEMENTS,
             Kernel::Join(k) => k.shape.tokens * k.shape.heads * k.shape.v_dim <= ELEMENTS,
             _ => self.units <= self.grain,
         }
+    }
+
+    /// How many units of `made` make a row of those that this task packs, if it packs many and `made` makes them.
+    pub fn made_by(&self, made: &Self) -> Option<usize> {
+        let Kernel::Pack { kernel, stride } = &self.kernel else { return None };
+        let (cols, per_row) = match &made.kernel {
+            Kernel::RmsNorm(RmsNorm { cols, .. }) | Kernel::LayerNorm(LayerNorm { cols, .. }) => (*cols, 1),
+            Kernel::Gated(Gated { cols, .. }) => (*cols, *cols),
+            _ => return None,
+        };
+        let same = self.inputs[0] == made.output && *stride == cols;
+        kernel.rows_of(0).filter(|_| same).map(|_| per_row)
+    }
+
+    /// This task, which packs what `made` makes by `per_row` units a row, with that in it.
+    pub fn with(self, made: Self, per_row: usize) -> Self {
+        let Kernel::Pack { kernel, stride } = self.kernel else {
+            unreachable!("only tasks that pack are made by others")
+        };
+        Self { kernel: Kernel::MadeRows { made: Box::new(made), per_row, kernel, stride }, ..self }
     }
 
     /// Asks for weights, which nobody has used since the last run.
@@ -382,7 +410,10 @@ impl Task {
     }
 
     fn chunk(&self, chunk: usize, memory: &Memory<'_>, scratch: Scratch) -> Result<()> {
-        let units = chunk * self.grain..((chunk + 1) * self.grain).min(self.units);
+        self.run_units(chunk * self.grain..((chunk + 1) * self.grain).min(self.units), memory, scratch)
+    }
+
+    fn run_units(&self, units: Range<usize>, memory: &Memory<'_>, scratch: Scratch) -> Result<()> {
         let input = |i: usize| memory.at(self.inputs[i]).cast_const();
         let floats = |i: usize| input(i).cast::<f32>();
         let out = memory.at(self.output);
@@ -425,6 +456,13 @@ impl Task {
                     kernel.run(units, floats(0), Weights::Rows(&source), out.cast(), scratch.start.cast());
                 }
                 Kernel::Pack { kernel, stride } => kernel.quantise(floats(0), *stride, units, out),
+                Kernel::MadeRows { made, per_row, kernel, stride } => {
+                    for unit in units {
+                        let rows = kernel.rows_of(unit).unwrap_or(0..0);
+                        made.run_units(rows.start * per_row..rows.end * per_row, memory, scratch)?;
+                        kernel.quantise(floats(0), *stride, unit..unit + 1, out);
+                    }
+                }
                 Kernel::SplitSteps { kernel, stride } => kernel.split(units, floats(0), *stride, out.cast()),
                 Kernel::JoinSteps { kernel, cols } => kernel.join(units, *cols, floats(0), out.cast()),
                 Kernel::Choice(k) => k.run(units, floats(0), out.cast()),

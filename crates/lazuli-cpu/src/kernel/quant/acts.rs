@@ -153,6 +153,11 @@ impl Activations {
         if self.few() { self.m * self.row_units() } else { self.tiles() }
     }
 
+    /// The rows of unit `unit` where it stands for whole rows, as it does where they are many.
+    pub fn rows_of(self, unit: usize) -> Option<Range<usize>> {
+        (!self.few()).then(|| unit * TILE..((unit + 1) * TILE).min(self.m))
+    }
+
     /// Quantises the part of `x` that `units` stands for: `[m, k]`, rows `stride` values apart.
     ///
     /// Units write disjoint parts of `out`, and each bit of it depends on `x` alone. A value that is not finite makes

