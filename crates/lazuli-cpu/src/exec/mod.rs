@@ -252,7 +252,14 @@ mod tests {
         for rows in [3, 37, 64] {
             let (x, y) = (floats(rows, 1), floats(rows, 2));
             let scale = Array::from_vec(vec![0.5f32; k], [k]);
-            let made = [x.rms_norm(&scale, 1e-5, 0.0), x.gated(&y, lazuli_core::fused::Activation::Silu)];
+            let silu = lazuli_core::fused::Activation::Silu;
+            // Halves of one array are copied into the workspace first, where packing must not write too soon.
+            let both = Array::from_vec(
+                [x.as_slice::<f32>(), y.as_slice::<f32>()].map(Result::unwrap).concat(),
+                [rows, 2 * k],
+            );
+            let halves = both.slice(1, 0..k).gated(&both.slice(1, k..2 * k), silu);
+            let made = [x.rms_norm(&scale, 1e-5, 0.0), x.gated(&y, silu), halves];
             for rows in made {
                 let product = rows.matmul(&weight.t());
                 runtime.eval(&[&product]).unwrap();

@@ -351,7 +351,8 @@ impl Task {
         }
     }
 
-    /// How many units of `made` make a row of those that this task packs, if it packs many and `made` makes them.
+    /// How many units of `made` make a row of those that this task packs, if it packs many and `made` makes them. What
+    /// `made` reads must not lie in the workspace: that of a wave is that of the one before, and packing writes there.
     pub fn made_by(&self, made: &Self) -> Option<usize> {
         let Kernel::Pack { kernel, stride } = &self.kernel else { return None };
         let (cols, per_row) = match &made.kernel {
@@ -360,7 +361,8 @@ impl Task {
             _ => return None,
         };
         let same = self.inputs[0] == made.output && *stride == cols;
-        kernel.rows_of(0).filter(|_| same).map(|_| per_row)
+        let apart = made.inputs.iter().all(|input| matches!(input, Loc::Value { .. }));
+        kernel.rows_of(0).filter(|_| same && apart).map(|_| per_row)
     }
 
     /// This task, which packs what `made` makes by `per_row` units a row, with that in it.
