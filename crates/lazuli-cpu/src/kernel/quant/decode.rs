@@ -11,6 +11,8 @@ pub(super) const AHEAD: usize = 12 * 1024;
 const SIDE_AHEAD: usize = 1024;
 /// A cache line.
 const LINE: usize = 64;
+/// The most weight rows that a kernel takes at a time; where units end, so that none is taken twice.
+pub(super) const ROWS: usize = 4;
 /// Rows of so many weights are short: what is done once for a row counts.
 const SHORT: usize = 4 * OCTET;
 
@@ -383,7 +385,7 @@ pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
             // Plain code gains nothing from more at a time, and is long as it is.
             walk::<S, F, 1, 1>(s, job);
         } else if F::LEN < OCTET && F::PLANES == 1 && job.by_fours::<S>() {
-            walk::<S, F, 4, 1>(s, job);
+            walk::<S, F, ROWS, 1>(s, job);
         } else if job.shape.m == 1 {
             walk::<S, F, 2, 1>(s, job);
         } else {

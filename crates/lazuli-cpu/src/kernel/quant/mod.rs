@@ -266,7 +266,7 @@ impl QuantMatmul {
             // Up to where what comes next is asked for.
             let end = rows
                 .end
-                .saturating_sub(decode::AHEAD.div_ceil(self.row_bytes[0]).next_multiple_of(4))
+                .saturating_sub(decode::AHEAD.div_ceil(self.row_bytes[0]).next_multiple_of(decode::ROWS))
                 .max(rows.start);
             // SAFETY: the weights hold the rows, and the rest is the caller's promise.
             unsafe {
@@ -331,7 +331,7 @@ impl QuantMatmul {
     fn cut(&self, m: usize) -> Cut {
         let few = self.activations(m).few();
         let row_bytes = self.row_bytes.iter().sum::<usize>();
-        let step = if few { 4 } else { self.panel_rows() };
+        let step = if few { decode::ROWS } else { self.panel_rows() };
         let (work, most) = if few {
             (self.n * row_bytes, DECODE_UNIT_BYTES)
         } else {

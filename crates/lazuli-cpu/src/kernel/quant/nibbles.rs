@@ -7,7 +7,7 @@
 
 use super::acts::{Forms, Row};
 use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
-use super::decode::{Job, Sum, prefetch_weights};
+use super::decode::{Job, ROWS, Sum, prefetch_weights};
 use super::formats::{Q4_0, Q4_1, Q5_0, Q5_1};
 use super::planar::E2M1_RAISED;
 use super::tables::GgufMxfp4;
@@ -209,7 +209,7 @@ pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
         if const { matches!(S::ISA, Isa::Scalar) } {
             walk::<S, F, 1, 1>(s, job);
         } else if job.by_fours::<S>() {
-            walk::<S, F, 4, 1>(s, job);
+            walk::<S, F, ROWS, 1>(s, job);
         } else if job.shape.m == 1 {
             walk::<S, F, 2, 1>(s, job);
         } else {

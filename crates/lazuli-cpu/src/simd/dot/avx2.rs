@@ -324,10 +324,6 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         }
     }
     #[inline(always)]
-    fn wide_sum(self, x: Self::Wide) -> f32 {
-        unsafe { self.eight_sum(_mm256_add_ps(x[0], x[1])) }
-    }
-    #[inline(always)]
     fn sum_of(self, x: Self::Wide, y: __m256) -> f32 {
         unsafe { self.eight_sum(_mm256_add_ps(_mm256_add_ps(x[0], x[1]), y)) }
     }

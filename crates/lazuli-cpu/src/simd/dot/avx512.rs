@@ -97,6 +97,11 @@ const fn lane_words(b: usize, at: usize) -> [u16; 32] {
     words
 }
 
+/// Where 64 bytes begin that hold the 16 at `at` of each of three blocks of `stride`: with the blocks if that reaches.
+const fn first_load(stride: usize, at: usize) -> usize {
+    if at + 2 * stride + 16 <= 64 { 0 } else { at }
+}
+
 /// The 16-bit words `at` bytes into `count` blocks of `stride` bytes, of each of two vectors.
 const fn strided_words(count: usize, stride: usize, at: usize) -> [u16; 32] {
     let mut words = [0; 32];
@@ -185,8 +190,9 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             }
             // The last block's bytes are in place when the load ends with them; the others are brought there.
             let last = _mm512_loadu_si512(p.add(4 * STRIDE - 64).cast());
-            let start = const { if AT + 2 * STRIDE + 16 <= 64 { 0 } else { AT } };
-            let pick = const { lane_words(STRIDE / 2, if AT + 2 * STRIDE + 16 <= 64 { AT / 2 } else { 0 }) };
+            // The load that scales come from, too, where it reaches to the third block's end.
+            let start = const { first_load(STRIDE, AT) };
+            let pick = const { lane_words(STRIDE / 2, (AT - first_load(STRIDE, AT)) / 2) };
             let pick = _mm512_loadu_si512(pick.as_ptr().cast());
             let first = _mm512_loadu_si512(p.add(start).cast());
             _mm512_mask_permutexvar_epi16(last, 0x00ff_ffff, pick, first)
@@ -477,10 +483,6 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             let pick = _mm512_add_epi32(quad, _mm512_set1_epi32(4 * C as i32));
             _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_permutexvar_ps(pick, scales), acc)
         }
-    }
-    #[inline(always)]
-    fn wide_sum(self, x: __m512) -> f32 {
-        unsafe { self.eight_sum(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x))) }
     }
     #[inline(always)]
     fn sum_of(self, x: __m512, y: __m256) -> f32 {

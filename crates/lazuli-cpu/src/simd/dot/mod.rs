@@ -247,8 +247,6 @@ pub trait Dot: Simd {
     -> Self::Wide;
     /// `acc + sums * scale`, where lane `i` of the sums takes scale `4 C + i / 4`: four groups of 16 codes.
     fn fold_quads<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Wide) -> Self::Wide;
-    /// The sum of the lanes.
-    fn wide_sum(self, x: Self::Wide) -> f32;
     /// The sum of the lanes of both.
     fn sum_of(self, x: Self::Wide, y: Self::Eight) -> f32;
     /// The 8 values in the first lanes; the others are whatever they are.

@@ -305,10 +305,6 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         from_fn(|i| scaled_by(acc[i], sums[i], scales[C], i))
     }
     #[inline(always)]
-    fn wide_sum(self, x: Self::Wide) -> f32 {
-        unsafe { self.eight_sum([vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3])]) }
-    }
-    #[inline(always)]
     fn sum_of(self, x: Self::Wide, y: Self::Eight) -> f32 {
         unsafe {
             let (low, high) = (vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3]));

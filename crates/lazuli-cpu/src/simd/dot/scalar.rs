@@ -152,10 +152,6 @@ impl Dot for Scalar {
         from_fn(|i| acc[i] + sums[i] as f32 * scales[4 * C + i / 4])
     }
     #[inline]
-    fn wide_sum(self, x: [f32; 16]) -> f32 {
-        self.eight_sum(from_fn(|i| x[i] + x[i + 8]))
-    }
-    #[inline]
     fn sum_of(self, x: [f32; 16], y: [f32; 8]) -> f32 {
         self.eight_sum(from_fn(|i| (x[i] + x[i + 8]) + y[i]))
     }

@@ -45,7 +45,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
             }
             20 => {
                 let exact = s.dot_unsigned(s.no_sums(), s.low_nibbles(w), v);
-                to.cast::<f32>().write_unaligned(s.wide_sum(sums(exact)));
+                to.cast::<f32>().write_unaligned(s.sum_of(sums(exact), s.eight_splat(0.0)));
                 to.add(4).cast::<f32>().write_unaligned(s.eight_sum(s.eight_mul(scales, ones)));
             }
             21 => {
@@ -66,7 +66,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                     24 => s.add_quads::<0>(dot, [other, dot], quads),
                     _ => s.add_quads::<1>(s.no_sums(), [dot, other], quads),
                 };
-                let sum = s.wide_sum(s.add_wide(s.wide_zero(), acc, 0.5));
+                let sum = s.sum_of(s.add_wide(s.wide_zero(), acc, 0.5), s.eight_splat(0.0));
                 to.cast::<f32>().write_unaligned(sum);
             }
             26..44 => decoding(s, op - 26, (w, bits), p, to),
@@ -190,7 +190,10 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
                 s.store_eight(to.cast(), s.eight_half_e8m0(bits));
                 s.store_eight(to.add(32).cast(), s.eight_tops::<1>(p));
                 s.store_eight(to.add(64).cast(), s.eight_tops::<2>(p));
-                s.store_eight(to.add(96).cast(), s.eight_splat(s.wide_sum(s.wide_bytes([bits, !bits]))));
+                s.store_eight(
+                    to.add(96).cast(),
+                    s.eight_splat(s.sum_of(s.wide_bytes([bits, !bits]), s.eight_splat(0.0))),
+                );
                 let some = s.dot_unsigned(s.no_sums(), s.low_nibbles(w), s.low_nibbles(w));
                 let low = s.fold_quads::<1>(s.wide_zero(), some, s.wide_low(s.eight_u8(bits)));
                 to.add(96).cast::<f32>().write_unaligned(s.sum_of(low, s.eight_u8(bits)));
