@@ -214,6 +214,9 @@ pub(super) trait Blocks: 'static {
     const MINS: bool = false;
     /// Scales stand for 16 weights.
     const FINE: bool = false;
+    /// Codes have so many bits: minus [`Blocks::OFFSET`] they lie in `-2^(BITS - 1)..2^(BITS - 1)` or, where there are mins, in
+    /// `0..2^BITS`. At least 4, fewer count as so many.
+    const BITS: usize = 8;
     /// Scales stand for 32 weights and are one float times integers of 12 bits, and codes minus this lie in `-8..=7`: a
     /// panel holds those then, and [`Blocks::integers`] in place of scales and mins. Zero if it is not so.
     const CENTRE: u8 = 0;

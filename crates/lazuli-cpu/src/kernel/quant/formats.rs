@@ -61,6 +61,7 @@ impl Blocks for Q8_0 {
 
 impl Blocks for Q4_0 {
     const LEN: usize = 32;
+    const BITS: usize = 4;
     const BYTES: usize = 18;
     const OFFSET: u8 = 8;
     coarse!();
@@ -76,6 +77,7 @@ impl Blocks for Q4_0 {
 
 impl Blocks for Q4_1 {
     const LEN: usize = 32;
+    const BITS: usize = 4;
     const BYTES: usize = 20;
     const MINS: bool = true;
     coarse!();
@@ -95,6 +97,7 @@ impl Blocks for Q4_1 {
 
 impl Blocks for Q5_0 {
     const LEN: usize = 32;
+    const BITS: usize = 5;
     const BYTES: usize = 22;
     const OFFSET: u8 = 16;
     coarse!();
@@ -110,6 +113,7 @@ impl Blocks for Q5_0 {
 
 impl Blocks for Q5_1 {
     const LEN: usize = 32;
+    const BITS: usize = 5;
     const BYTES: usize = 24;
     const MINS: bool = true;
     coarse!();
@@ -173,6 +177,7 @@ macro_rules! six_bit {
 }
 
 impl Blocks for Q4K {
+    const BITS: usize = 4;
     const BYTES: usize = 144;
     const CENTRE: u8 = 8;
     six_bit!();
@@ -201,6 +206,7 @@ impl Blocks for Q4K {
 }
 
 impl Blocks for Q5K {
+    const BITS: usize = 5;
     const BYTES: usize = 176;
     six_bit!();
     #[inline(always)]
@@ -222,6 +228,7 @@ impl Blocks for Q5K {
 
 impl Blocks for Q6K {
     const LEN: usize = 256;
+    const BITS: usize = 6;
     const BYTES: usize = 210;
     const OFFSET: u8 = 32;
     fine!();

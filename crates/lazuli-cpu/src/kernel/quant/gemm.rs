@@ -2,7 +2,7 @@
 
 use super::acts::{Activations, DEPTH, Forms, PAIR, SPAN, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
-use super::panel::{Panel, numbers};
+use super::panel::{Panel, narrow, numbers};
 use crate::simd::{Dot, Isa};
 
 /// What the numbers of a panel are.
@@ -45,6 +45,8 @@ pub(super) struct Job {
     pub columns: usize,
     /// What its numbers are.
     pub kind: Kind,
+    /// Bits of its codes.
+    pub bits: usize,
     /// The activations' shape.
     pub shape: Activations,
     /// The activations, tiled.
@@ -82,9 +84,16 @@ struct Ends {
 /// A depth of `k` weights of one panel for one tile, all sums in registers; meanwhile tile `next` is fetched.
 ///
 /// `STEP` is the weights of one scale; `MINS` says whether mins follow the scales, and `INTEGER` that scales are integers:
-/// a depth is whole octets then.
+/// a depth is whole octets then. `BITS` is those of a code where sums are narrow, and 0 otherwise.
 #[inline(always)]
-unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool, const INTEGER: bool>(
+unsafe fn tile<
+    S: Dot,
+    const V: usize,
+    const STEP: usize,
+    const MINS: bool,
+    const INTEGER: bool,
+    const BITS: usize,
+>(
     s: S,
     panel: Panel,
     acts: Tile,
@@ -101,17 +110,17 @@ unsafe fn tile<S: Dot, const V: usize, const STEP: usize, const MINS: bool, cons
             fetch::<S, INTEGER>(s, next, at, step);
             if INTEGER {
                 // Written out, so that the sums stay in registers.
-                add_span::<S, V, 0>(s, panel, acts, at, &mut sums);
+                add_span::<S, V, 0, BITS>(s, panel, acts, at, &mut sums);
                 if V > 1 {
-                    add_span::<S, V, 1>(s, panel, acts, at, &mut sums);
+                    add_span::<S, V, 1, BITS>(s, panel, acts, at, &mut sums);
                 }
                 if V > 2 {
-                    add_span::<S, V, 2>(s, panel, acts, at, &mut sums);
+                    add_span::<S, V, 2, BITS>(s, panel, acts, at, &mut sums);
                 }
             } else if STEP == GROUP {
-                add_group::<S, V, MINS>(s, panel, acts, at, &mut sums);
+                add_group::<S, V, MINS, BITS>(s, panel, acts, at, &mut sums);
             } else {
-                add_fine_group::<S, V, MINS>(s, panel, acts, at, &mut sums);
+                add_fine_group::<S, V, MINS, BITS>(s, panel, acts, at, &mut sums);
             }
             at += step;
         }
@@ -141,7 +150,7 @@ fn fetch<S: Dot, const INTEGER: bool>(s: S, tile: Tile, at: usize, count: usize)
 /// powers of two less: all is added up in integers. A dot product of 32 weights fits 16 bits, as codes are centred, and four
 /// of them, scaled, with mins and sums of 32 values fit 32: 4 * (8 * 127 * 32 * 4032 + 12280 * 8 * 127 * 32) < 2^31.
 #[inline(always)]
-unsafe fn add_span<S: Dot, const V: usize, const N: usize>(
+unsafe fn add_span<S: Dot, const V: usize, const N: usize, const BITS: usize>(
     s: S,
     panel: Panel,
     acts: Tile,
@@ -155,7 +164,7 @@ unsafe fn add_span<S: Dot, const V: usize, const N: usize>(
         let mut totals = [s.splat_i32(0); TILE];
         for pair in at / PAIR..at / PAIR + 2 {
             let mut dots = [[s.splat_i32(0); 2]; TILE];
-            if S::PANEL_BIAS != 0 {
+            if S::PANEL_BIAS != 0 && BITS == 0 {
                 for m in 0..TILE {
                     dots[m] = [s.splat_two(acts.span_starts.add((pair * TILE + m) * 2)); 2];
                 }
@@ -167,8 +176,15 @@ unsafe fn add_span<S: Dot, const V: usize, const N: usize>(
                 let high = s.codes(weights.add((four + PAIR / 4) * V * vector));
                 for m in 0..TILE {
                     let a = s.codes_splat_two(values.add((four * TILE + m) * 8));
-                    dots[m][0] = s.dot_codes(dots[m][0], low, a);
-                    dots[m][1] = s.dot_codes(dots[m][1], high, a);
+                    dots[m][0] = add_four::<S, BITS>(s, dots[m][0], low, a);
+                    dots[m][1] = add_four::<S, BITS>(s, dots[m][1], high, a);
+                }
+            }
+            if BITS > 0 {
+                for m in 0..TILE {
+                    let start = s.splat_two(acts.span_starts.add((pair * TILE + m) * 2));
+                    let start = s.narrow_start::<BITS>(start);
+                    dots[m] = [s.widen(start, dots[m][0]), s.widen(start, dots[m][1])];
                 }
             }
             let factors = s.load_i32(numbers.add(pair % 4 * V * lanes).cast());
@@ -189,7 +205,7 @@ unsafe fn add_span<S: Dot, const V: usize, const N: usize>(
 
 /// 32 weights with one scale.
 #[inline(always)]
-unsafe fn add_group<S: Dot, const V: usize, const MINS: bool>(
+unsafe fn add_group<S: Dot, const V: usize, const MINS: bool, const BITS: usize>(
     s: S,
     panel: Panel,
     acts: Tile,
@@ -199,7 +215,7 @@ unsafe fn add_group<S: Dot, const V: usize, const MINS: bool>(
     let (lanes, group) = (S::LANES, at / GROUP * TILE);
     // SAFETY: the caller's panel and tile reach over the group.
     unsafe {
-        let dots = dots::<S, V, GROUP>(s, panel, acts, at, acts.starts.add(group));
+        let dots = dots::<S, V, GROUP, MINS, BITS>(s, panel, acts, at, acts.starts.add(group));
         let from = panel.numbers.add((at / OCTET * numbers(false) + at % OCTET / GROUP) * V * lanes);
         for m in 0..TILE {
             let scale = s.splat(*acts.scales.add(group + m));
@@ -220,7 +236,7 @@ unsafe fn add_group<S: Dot, const V: usize, const MINS: bool>(
 
 /// 32 weights with a scale for either half: what the activations' scale is multiplied with is their sum.
 #[inline(always)]
-unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool>(
+unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool, const BITS: usize>(
     s: S,
     panel: Panel,
     acts: Tile,
@@ -234,7 +250,7 @@ unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool>(
         for half in 0..2 {
             let at = at + half * HALF;
             let starts = acts.fine_starts.add(at / HALF * TILE);
-            let dots = dots::<S, V, HALF>(s, panel, acts, at, starts);
+            let dots = dots::<S, V, HALF, MINS, BITS>(s, panel, acts, at, starts);
             let from = panel.numbers.add((at / OCTET * numbers(MINS) + at % OCTET / HALF) * V * lanes);
             for m in 0..TILE {
                 for v in 0..V {
@@ -261,9 +277,15 @@ unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool>(
     }
 }
 
+/// Four products of each lane, in 16 bits if codes have `BITS`.
+#[inline(always)]
+fn add_four<S: Dot, const BITS: usize>(s: S, acc: S::I, w: S::Codes, a: S::Codes) -> S::I {
+    if BITS > 0 { s.add_narrow(acc, w, a) } else { s.dot_codes(acc, w, a) }
+}
+
 /// Integer products of `STEP` weights of all rows with those of the tile.
 #[inline(always)]
-unsafe fn dots<S: Dot, const V: usize, const STEP: usize>(
+unsafe fn dots<S: Dot, const V: usize, const STEP: usize, const MINS: bool, const BITS: usize>(
     s: S,
     panel: Panel,
     acts: Tile,
@@ -274,21 +296,34 @@ unsafe fn dots<S: Dot, const V: usize, const STEP: usize>(
     let mut dots = [[s.splat_i32(0); V]; TILE];
     // SAFETY: the caller's panel and tile reach over the weights.
     unsafe {
-        if S::PANEL_BIAS != 0 {
+        if S::PANEL_BIAS != 0 && BITS == 0 {
             for m in 0..TILE {
                 dots[m] = [s.splat_i32(*starts.add(m)); V];
             }
+        } else if BITS > 0 && !MINS {
+            for m in 0..TILE {
+                dots[m] = [s.narrow_start::<BITS>(s.splat_i32(*starts.add(m))); V];
+            }
         }
         let (weights, values) = (panel.codes.add(at * V * S::LANES), acts.codes.add(at * TILE));
-        for four in 0..STEP / 4 {
-            let mut w = [s.codes(weights.add(four * V * vector)); V];
-            for v in 1..V {
-                w[v] = s.codes(weights.add((four * V + v) * vector));
+        let run = if BITS > 0 { (128 >> BITS).min(STEP / 4) } else { STEP / 4 };
+        for start in (0..STEP / 4).step_by(run) {
+            let mut sums = if BITS > 0 { [[s.splat_i32(0); V]; TILE] } else { dots };
+            for four in start..start + run {
+                let mut w = [s.codes(weights.add(four * V * vector)); V];
+                for v in 1..V {
+                    w[v] = s.codes(weights.add((four * V + v) * vector));
+                }
+                for m in 0..TILE {
+                    let a = s.codes_splat(values.add((four * TILE + m) * 4));
+                    for v in 0..V {
+                        sums[m][v] = add_four::<S, BITS>(s, sums[m][v], w[v], a);
+                    }
+                }
             }
             for m in 0..TILE {
-                let a = s.codes_splat(values.add((four * TILE + m) * 4));
                 for v in 0..V {
-                    dots[m][v] = s.dot_codes(dots[m][v], w[v], a);
+                    dots[m][v] = if BITS > 0 { s.widen(dots[m][v], sums[m][v]) } else { sums[m][v] };
                 }
             }
         }
@@ -323,7 +358,14 @@ unsafe fn finish<S: Dot, const V: usize>(s: S, mut sums: [[S::F; V]; TILE], ends
 }
 
 #[inline(always)]
-unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, const INTEGER: bool>(
+unsafe fn depths<
+    S: Dot,
+    const V: usize,
+    const STEP: usize,
+    const MINS: bool,
+    const INTEGER: bool,
+    const BITS: usize,
+>(
     s: S,
     job: &Job,
 ) {
@@ -370,22 +412,37 @@ unsafe fn depths<S: Dot, const V: usize, const STEP: usize, const MINS: bool, co
                     s.prefetch_l2(job.next.wrapping_add(line * LINE));
                     line += 1;
                 }
-                tile::<S, V, STEP, MINS, INTEGER>(s, panel, acts, next, end - at, ends);
+                tile::<S, V, STEP, MINS, INTEGER, BITS>(s, panel, acts, next, end - at, ends);
             }
         }
     }
 }
 
+/// The widths of codes that formats with each kind of numbers have.
 #[inline(always)]
 unsafe fn kinds<S: Dot, const V: usize>(s: S, job: &Job) {
+    let bits = if narrow::<S>(job.bits) > 0 { job.bits } else { 0 };
     // SAFETY: the caller's job.
     unsafe {
-        match job.kind {
-            Kind::Scaled => depths::<S, V, 32, false, false>(s, job),
-            Kind::ScaledWithMins => depths::<S, V, 32, true, false>(s, job),
-            Kind::Fine => depths::<S, V, 16, false, false>(s, job),
-            Kind::FineWithMins => depths::<S, V, 16, true, false>(s, job),
-            Kind::Integer => depths::<S, V, 32, true, true>(s, job),
+        match (job.kind, bits) {
+            (Kind::Scaled, 4) if S::NARROW => depths::<S, V, 32, false, false, 4>(s, job),
+            (Kind::Scaled, 5) if S::NARROW => depths::<S, V, 32, false, false, 5>(s, job),
+            (Kind::Scaled, 7) if S::NARROW => depths::<S, V, 32, false, false, 7>(s, job),
+            (Kind::Scaled, 0) => depths::<S, V, 32, false, false, 0>(s, job),
+            (Kind::ScaledWithMins, 4) if S::NARROW => depths::<S, V, 32, true, false, 4>(s, job),
+            (Kind::ScaledWithMins, 5) if S::NARROW => depths::<S, V, 32, true, false, 5>(s, job),
+            (Kind::ScaledWithMins, 6) if S::NARROW => depths::<S, V, 32, true, false, 6>(s, job),
+            (Kind::ScaledWithMins, 0) => depths::<S, V, 32, true, false, 0>(s, job),
+            (Kind::Fine, 4) if S::NARROW => depths::<S, V, 16, false, false, 4>(s, job),
+            (Kind::Fine, 5) if S::NARROW => depths::<S, V, 16, false, false, 5>(s, job),
+            (Kind::Fine, 6) if S::NARROW => depths::<S, V, 16, false, false, 6>(s, job),
+            (Kind::Fine, 7) if S::NARROW => depths::<S, V, 16, false, false, 7>(s, job),
+            (Kind::Fine, 0) => depths::<S, V, 16, false, false, 0>(s, job),
+            (Kind::FineWithMins, 4) if S::NARROW => depths::<S, V, 16, true, false, 4>(s, job),
+            (Kind::FineWithMins, 0) => depths::<S, V, 16, true, false, 0>(s, job),
+            (Kind::Integer, 4) if S::NARROW => depths::<S, V, 32, true, true, 4>(s, job),
+            (Kind::Integer, 0) => depths::<S, V, 32, true, true, 0>(s, job),
+            (kind, bits) => unreachable!("no format has {kind:?} numbers and codes of {bits} bits"),
         }
     }
 }

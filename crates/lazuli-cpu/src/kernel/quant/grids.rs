@@ -82,6 +82,7 @@ fn wide_scales<S: Dot>(s: S, d: u16, part: f32, x: [u64; 2], by: S::Eight) -> S:
 
 impl Blocks for Iq2Xxs {
     const LEN: usize = iq2_xxs::LEN;
+    const BITS: usize = 7;
     const BYTES: usize = iq2_xxs::BYTES;
     const SIGN_BITS: bool = true;
     coarse!();
@@ -107,6 +108,7 @@ impl Blocks for Iq2Xxs {
 
 impl Blocks for Iq2Xs {
     const LEN: usize = iq2_xs::LEN;
+    const BITS: usize = 7;
     const BYTES: usize = iq2_xs::BYTES;
     const SIGN_BITS: bool = true;
     fine!();
@@ -141,6 +143,7 @@ impl Blocks for Iq2Xs {
 
 impl Blocks for Iq2S {
     const LEN: usize = iq2_s::LEN;
+    const BITS: usize = 7;
     const BYTES: usize = iq2_s::BYTES;
     const SIGN_BITS: bool = true;
     fine!();
@@ -168,6 +171,7 @@ impl Blocks for Iq2S {
 impl Blocks for Iq3Xxs {
     const EXPANDED: bool = true;
     const LEN: usize = iq3_xxs::LEN;
+    const BITS: usize = 7;
     const BYTES: usize = iq3_xxs::BYTES;
     const SIGN_BITS: bool = true;
     coarse!();
@@ -199,6 +203,7 @@ impl Blocks for Iq3Xxs {
 impl Blocks for Iq3S {
     const EXPANDED: bool = true;
     const LEN: usize = iq3_s::LEN;
+    const BITS: usize = 7;
     const BYTES: usize = iq3_s::BYTES;
     const SIGN_BITS: bool = true;
     coarse!();
@@ -238,6 +243,7 @@ fn raise(down: bool) -> u64 {
 
 impl Blocks for Iq1S {
     const LEN: usize = iq1_s::LEN;
+    const BITS: usize = 5;
     const BYTES: usize = iq1_s::BYTES;
     const OFFSET: u8 = 9;
     coarse!();
@@ -268,6 +274,7 @@ impl Blocks for Iq1S {
 
 impl Blocks for Iq1M {
     const LEN: usize = iq1_m::LEN;
+    const BITS: usize = 5;
     const BYTES: usize = iq1_m::BYTES;
     const OFFSET: u8 = 9;
     fine!();

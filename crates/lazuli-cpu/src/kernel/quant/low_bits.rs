@@ -30,6 +30,7 @@ const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
 
 impl Blocks for Q2K {
     const LEN: usize = q2_k::LEN;
+    const BITS: usize = 4;
     const BYTES: usize = q2_k::BYTES;
     const MINS: bool = true;
     fine!();
@@ -74,6 +75,7 @@ unsafe fn q3_k_scales(p: *const u8) -> [u64; 2] {
 
 impl Blocks for Q3K {
     const LEN: usize = q3_k::LEN;
+    const BITS: usize = 4;
     const BYTES: usize = q3_k::BYTES;
     const OFFSET: u8 = 4;
     fine!();
@@ -102,6 +104,7 @@ impl Blocks for Q3K {
 
 impl Blocks for Tq2_0 {
     const LEN: usize = tq2_0::LEN;
+    const BITS: usize = 4;
     const BYTES: usize = tq2_0::BYTES;
     const OFFSET: u8 = 1;
     coarse!();
@@ -134,6 +137,7 @@ static DIGITS: [[u16; 32]; 4] = {
 
 impl Blocks for Tq1_0 {
     const LEN: usize = tq1_0::LEN;
+    const BITS: usize = 4;
     const BYTES: usize = tq1_0::BYTES;
     const OFFSET: u8 = 1;
     coarse!();

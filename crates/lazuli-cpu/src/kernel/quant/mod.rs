@@ -117,6 +117,8 @@ struct Kernels {
     /// None where many rows are left to products in `f32`.
     pack: Option<unsafe fn(Level, Source, usize, Panel)>,
     kind: Kind,
+    /// Bits of a code.
+    bits: usize,
 }
 
 /// Bytes of weights that a unit of decode has at most: about ten microseconds at a core's share of the memory.
@@ -314,6 +316,7 @@ impl QuantMatmul {
                     panel,
                     columns,
                     kind: self.kernels.kind,
+                    bits: self.kernels.bits,
                     shape: args.shape,
                     acts: args.acts,
                     waiting: scratch.as_mut_ptr().add(waiting).cast(),
@@ -430,18 +433,21 @@ macro_rules! formats {
                     few: $driver::forms::<$blocks>(),
                     pack: Some($pack),
                     kind: kind::<$blocks>(),
+                    bits: <$blocks as Blocks>::BITS,
                 },)+
                 $($grid_format => Kernels {
                     decode: $grid_decode,
                     few: decode::forms::<$grid_blocks>(),
                     pack: Some($grid_pack),
                     kind: kind::<$grid_blocks>(),
+                    bits: <$grid_blocks as Blocks>::BITS,
                 },)+
                 $($few_format => Kernels {
                     decode: $few_decode,
                     few: decode::forms::<$few_blocks>(),
                     pack: None,
                     kind: kind::<$few_blocks>(),
+                    bits: <$few_blocks as Blocks>::BITS,
                 },)+
                 _ => return None,
             })

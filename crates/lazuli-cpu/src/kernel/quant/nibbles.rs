@@ -43,9 +43,14 @@ macro_rules! nibbles {
             unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
                 // SAFETY: likewise.
                 unsafe {
-                    let scales = o.halves::<S, $bytes, 0>(s);
-                    $(return [scales, o.halves::<S, $bytes, $min>(s)];)?
-                    $(return [scales, s.eight_mul(scales, s.eight_splat(-$offset))];)?
+                    $(
+                        const { assert!($min == 2, "the min follows the scale") };
+                        return s.eight_halves_two::<$bytes>(o.at(0));
+                    )?
+                    $(
+                        let scales = o.halves::<S, $bytes, 0>(s);
+                        return [scales, s.eight_mul(scales, s.eight_splat(-$offset))];
+                    )?
                 }
             }
         }
@@ -86,7 +91,7 @@ unsafe fn octet<S: Dot, F: Nibbles, const R: usize, const M: usize>(
 ) {
     // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
     unsafe {
-        let mut scales = [[s.wide_zero(); M]; R];
+        let mut scales = [[s.eight_splat(0.0); M]; R];
         for r in 0..R {
             let [mut scale, mut min] = F::factors(s, weights[r]);
             if blocks < OCTET / GROUP {
@@ -95,27 +100,39 @@ unsafe fn octet<S: Dot, F: Nibbles, const R: usize, const M: usize>(
             }
             for m in 0..M {
                 let group = at / GROUP;
-                scales[r][m] = s.wide_low(s.eight_mul(scale, s.eight(acts[m].scales.add(group))));
+                scales[r][m] = s.eight_mul(scale, s.eight(acts[m].scales.add(group)));
                 sums[r][m].1 = s.eight_fma(min, s.eight(acts[m].sums.add(group)), sums[r][m].1);
             }
         }
-        half::<S, F, R, M, 0>(s, weights, acts, at, &scales, sums);
+        let first = half::<S, F, R, M, 0>(s, weights, acts, at);
         if blocks > OCTET / GROUP / 2 {
-            half::<S, F, R, M, 1>(s, weights, acts, at, &scales, sums);
+            let second = half::<S, F, R, M, 1>(s, weights, acts, at);
+            for r in 0..R {
+                for m in 0..M {
+                    let dots = [first[r][m], second[r][m]];
+                    sums[r][m].0 = s.fold_blocks(sums[r][m].0, dots, scales[r][m]);
+                }
+            }
+        } else {
+            for r in 0..R {
+                for m in 0..M {
+                    let scales = s.wide_low(scales[r][m]);
+                    sums[r][m].0 = s.fold_quads::<0>(sums[r][m].0, first[r][m], scales);
+                }
+            }
         }
     }
 }
 
-/// Adds the products of half an octet.
+/// The dot products of half an octet.
 #[inline(always)]
 unsafe fn half<S: Dot, F: Nibbles, const R: usize, const M: usize, const H: usize>(
     s: S,
     weights: [Octet; R],
     acts: &[Row; M],
     at: usize,
-    scales: &[[S::Wide; M]; R],
-    sums: &mut [[Sum<S>; M]; R],
-) {
+) -> [[S::Sums; M]; R] {
+    let mut dots = [[s.no_sums(); M]; R];
     // SAFETY: as for `octet`.
     unsafe {
         let mut a = [[s.bytes(acts[0].halved.add(at + 128 * H)); 2]; M];
@@ -124,14 +141,13 @@ unsafe fn half<S: Dot, F: Nibbles, const R: usize, const M: usize, const H: usiz
             a[m] = [s.bytes(codes), s.bytes(codes.add(64))];
         }
         for r in 0..R {
-            let [low, high] = F::halves::<S, H>(s, weights[r]);
+            let codes = F::halves::<S, H>(s, weights[r]);
             for m in 0..M {
-                let dots = s.dot_unsigned(s.no_sums(), low, a[m][0]);
-                let dots = s.dot_unsigned(dots, high, a[m][1]);
-                sums[r][m].0 = s.fold_quads::<H>(sums[r][m].0, dots, scales[r][m]);
+                dots[r][m] = s.dot_both(codes, a[m]);
             }
         }
     }
+    dots
 }
 
 /// `R` neighbouring weight rows from row `n` on, times `M` rows of activations from row `token` on; past the last row

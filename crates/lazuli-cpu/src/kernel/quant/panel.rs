@@ -1,7 +1,7 @@
 //! Packing weight rows into the one form that the panel kernels multiply, whatever the format.
 //!
 //! A panel holds `rows` weight rows (a few native vectors of them) over the whole of `k`:
-//! codes `[k / 4][rows][4]`, signed, plus [`Dot::PANEL_BIAS`]; and numbers `[k / 256][count][rows]`: for each row 8
+//! codes `[k / 4][rows][4]`, signed, plus a [`bias`]; and numbers `[k / 256][count][rows]`: for each row 8
 //! scales of 32 weights and 8 mins, or 16 scales of 16 weights, and 16 mins if there are any ([`numbers`]).
 //! `w = scale * code + min`.
 //!
@@ -19,6 +19,22 @@ const MOST_NUMBERS: usize = 32;
 /// Numbers of each row for 256 weights: mins of 16 weights need 16 more than any others.
 pub(super) const fn numbers(fine_mins: bool) -> usize {
     if fine_mins { MOST_NUMBERS } else { MOST_NUMBERS / 2 }
+}
+
+/// How many times four products of codes of `bits` bits fit 16 bits two by two, where such sums pay: `2^bits * 127 * 2` and as
+/// much for each four. Zero otherwise.
+#[inline(always)]
+pub(super) const fn narrow<S: Dot>(bits: usize) -> usize {
+    if S::NARROW { 128 >> bits } else { 0 }
+}
+
+/// What is added to signed codes in a panel: narrow sums take those that are not negative, with the least that makes them so.
+const fn bias<S: Dot, F: Blocks>() -> u8 {
+    match narrow::<S>(F::BITS) {
+        0 => S::PANEL_BIAS,
+        _ if F::MINS && F::CENTRE == 0 => 0,
+        _ => 1 << (F::BITS - 1),
+    }
 }
 /// No level has more lanes.
 const LANES: usize = crate::simd::MAX_LANES;
@@ -140,7 +156,7 @@ unsafe fn unpack<S: Dot, F: Blocks>(
         unsafe { Expanded::fill::<S, F, 1>(&mut expanded, s, &[o]) };
         [o] = Expanded::beside(&expanded, [o]);
     }
-    let bias = S::PANEL_BIAS.wrapping_sub(F::OFFSET + F::CENTRE) as i8;
+    let bias = const { bias::<S, F>() }.wrapping_sub(F::OFFSET + F::CENTRE) as i8;
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
         let to = codes.as_mut_ptr();

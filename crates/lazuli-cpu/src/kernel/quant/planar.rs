@@ -48,6 +48,7 @@ pub(super) fn side_offset(octet: usize, layout: SideLayout) -> usize {
 
 impl<const B: usize> Blocks for Affine<B> {
     const LEN: usize = 32;
+    const BITS: usize = if B < 4 { 4 } else { B };
     const BYTES: usize = 4 * B;
     const PLANES: usize = 3;
     const MINS: bool = true;
@@ -119,6 +120,7 @@ pub(super) const E2M1_RAISED: [i8; 16] = {
 
 impl Blocks for Mxfp4 {
     const LEN: usize = 32;
+    const BITS: usize = 5;
     const BYTES: usize = 16;
     const PLANES: usize = 2;
     const OFFSET: u8 = 12;
@@ -144,6 +146,7 @@ impl Blocks for Mxfp4 {
 
 impl Blocks for Nvfp4 {
     const LEN: usize = 32;
+    const BITS: usize = 5;
     const BYTES: usize = 16;
     const PLANES: usize = 2;
     const OFFSET: u8 = 12;

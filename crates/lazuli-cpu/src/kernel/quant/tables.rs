@@ -75,6 +75,7 @@ impl Blocks for Iq4Xs {
 
 impl Blocks for GgufMxfp4 {
     const LEN: usize = gguf_mxfp4::LEN;
+    const BITS: usize = 5;
     const BYTES: usize = gguf_mxfp4::BYTES;
     const OFFSET: u8 = 12;
     coarse!();

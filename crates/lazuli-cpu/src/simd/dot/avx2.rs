@@ -136,6 +136,48 @@ unsafe fn floats(x: __m128i) -> [__m256; 2] {
     }
 }
 
+/// For no number.
+const NOWHERE: usize = usize::MAX;
+
+/// For four loads of 32 bytes, each of which begins with a block of `stride` bytes and holds the head of the next in its upper
+/// half: which bytes are 16-bit numbers `at` bytes into a block, moved to the load's place among four, and to that place
+/// after four others for the second.
+const fn places(stride: usize, at: [usize; 2]) -> [u8; 128] {
+    let mut places = [0x80; 128];
+    let mut i = 0;
+    while i < 32 {
+        let (load, half, number, byte) = (i / 8, i / 4 % 2, i / 2 % 2, i % 2);
+        if at[number] != NOWHERE {
+            let to = 32 * load + 16 * half + 8 * number + 2 * load + byte;
+            places[to] = (half * (stride - 16) + at[number] + byte) as u8;
+        }
+        i += 1;
+    }
+    places
+}
+
+/// The numbers of eight blocks that [`places`] tells: those of even blocks in the lower half.
+#[inline(always)]
+unsafe fn strided_words<const STRIDE: usize>(p: *const u8, places: &'static [u8; 128]) -> __m256i {
+    unsafe {
+        let pick = |i: usize| {
+            let two = _mm256_loadu_si256(p.add(2 * i * STRIDE).cast());
+            _mm256_shuffle_epi8(two, _mm256_loadu_si256(places.as_ptr().add(32 * i).cast()))
+        };
+        let first = _mm256_or_si256(pick(0), pick(1));
+        _mm256_or_si256(first, _mm256_or_si256(pick(2), pick(3)))
+    }
+}
+
+/// The first numbers of all blocks as floats, and the second.
+#[inline(always)]
+unsafe fn split(x: __m256i) -> [__m256; 2] {
+    unsafe {
+        let (even, odd) = (_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+        [_mm256_cvtph_ps(_mm_unpacklo_epi16(even, odd)), _mm256_cvtph_ps(_mm_unpackhi_epi16(even, odd))]
+    }
+}
+
 impl<const DOT: bool> Dot for Avx2<DOT> {
     type Bytes = [__m256i; 2];
     type Sums = [__m256i; 2];
@@ -177,6 +219,24 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
             _mm256_set_m128i(load(i + 1), load(i))
         };
         [two(0), two(2)]
+    }
+    #[inline(always)]
+    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize>(
+        self,
+        p: *const u8,
+        value: u8,
+    ) -> [Self::Bytes; 2] {
+        unsafe {
+            let number = |i: usize| _mm_set1_epi32(p.add(i * STRIDE + AT).cast::<i32>().read_unaligned());
+            let two = [_mm256_set_m128i(number(1), number(0)), _mm256_set_m128i(number(3), number(2))];
+            let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+            let spread = |x, byte: i64| {
+                let pair = _mm_set_epi64x((byte + 1) * 0x0101_0101_0101_0101, byte * 0x0101_0101_0101_0101);
+                let x = _mm256_and_si256(_mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(pair)), bit);
+                and(_mm256_cmpeq_epi8(x, bit), value)
+            };
+            [[spread(two[0], 0), spread(two[1], 0)], [spread(two[0], 2), spread(two[1], 2)]]
+        }
     }
     #[inline(always)]
     fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes {
@@ -270,6 +330,18 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { [dpbusd::<DOT>(start[0], w[0], a[0]), dpbusd::<DOT>(start[1], w[1], a[1])] }
     }
     #[inline(always)]
+    fn dot_both(self, w: [Self::Bytes; 2], a: [Self::Bytes; 2]) -> Self::Sums {
+        if DOT {
+            return self.dot_unsigned(self.dot_unsigned(self.no_sums(), w[0], a[0]), w[1], a[1]);
+        }
+        let both = |i: usize| unsafe {
+            let (low, high) =
+                (_mm256_maddubs_epi16(w[0][i], a[0][i]), _mm256_maddubs_epi16(w[1][i], a[1][i]));
+            _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(1))
+        };
+        [both(0), both(1)]
+    }
+    #[inline(always)]
     fn sums_of_runs(self, x: Self::Bytes) -> [i32; 4] {
         unsafe {
             let sums = |x| {
@@ -321,6 +393,21 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
             let a = _mm256_setr_epi32(at, at, at, at, at + 1, at + 1, at + 1, at + 1);
             let b = _mm256_setr_epi32(at + 2, at + 2, at + 2, at + 2, at + 3, at + 3, at + 3, at + 3);
             [scaled(acc[0], sums[0], scales, a), scaled(acc[1], sums[1], scales, b)]
+        }
+    }
+    #[inline(always)]
+    fn fold_blocks(self, acc: Self::Wide, sums: [Self::Sums; 2], scales: __m256) -> Self::Wide {
+        unsafe {
+            // Four sums of each of two blocks become two, of all eight blocks one: of the even ones, and of the others.
+            let twos = |[x, y]: Self::Sums| {
+                _mm256_castsi256_ps(_mm256_madd_epi16(_mm256_packs_epi32(x, y), _mm256_set1_epi16(1)))
+            };
+            let (low, high) = (twos(sums[0]), twos(sums[1]));
+            let [a, b] = [_mm256_shuffle_ps::<0x88>(low, high), _mm256_shuffle_ps::<0xdd>(low, high)];
+            let all = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
+            // The scales are not what is waited for.
+            let scales = _mm256_permutevar8x32_ps(scales, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+            [_mm256_fmadd_ps(_mm256_cvtepi32_ps(all), scales, acc[0]), acc[1]]
         }
     }
     #[inline(always)]
@@ -486,6 +573,26 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { _mm256_cvtph_ps(_mm_set_epi64x(high as i64, low as i64)) }
     }
     #[inline(always)]
+    unsafe fn eight_halves<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> __m256 {
+        const { assert!(STRIDE >= 18 && STRIDE <= 34 && AT < 4, "blocks of another size") };
+        unsafe {
+            if STRIDE > 24 {
+                let word = |i: usize| p.add(i * STRIDE + AT).cast::<i16>().read_unaligned();
+                let (low, high) = (|i: usize| word(i), |i: usize| word(i + 4));
+                let low = _mm_setr_epi16(low(0), low(1), low(2), low(3), 0, 0, 0, 0);
+                let high = _mm_setr_epi16(high(0), high(1), high(2), high(3), 0, 0, 0, 0);
+                return _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
+            }
+            let [eight, _] = split(strided_words::<STRIDE>(p, &const { places(STRIDE, [AT, NOWHERE]) }));
+            eight
+        }
+    }
+    #[inline(always)]
+    unsafe fn eight_halves_two<const STRIDE: usize>(self, p: *const u8) -> [__m256; 2] {
+        const { assert!(STRIDE >= 18 && STRIDE <= 24, "blocks of another size") };
+        unsafe { split(strided_words::<STRIDE>(p, &const { places(STRIDE, [0, 2]) })) }
+    }
+    #[inline(always)]
     fn eight_bf16(self, low: u64, high: u64) -> __m256 {
         unsafe {
             let x = _mm256_cvtepu16_epi32(_mm_set_epi64x(high as i64, low as i64));
@@ -606,6 +713,26 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     fn dot_codes(self, acc: __m256i, w: __m256i, a: __m256i) -> __m256i {
         unsafe { if DOT { dpbusd::<true>(acc, w, a) } else { dot_by_sign(acc, w, a) } }
+    }
+    const NARROW: bool = !DOT;
+    #[inline(always)]
+    fn narrow_start<const BITS: usize>(self, start: __m256i) -> __m256i {
+        unsafe { _mm256_sra_epi32(start, _mm_cvtsi32_si128(const { 8 - BITS as i32 })) }
+    }
+    #[inline(always)]
+    fn add_narrow(self, acc: __m256i, w: __m256i, a: __m256i) -> __m256i {
+        unsafe {
+            // Sums fit, so that nothing saturates; but the compiler does not regroup such sums, which would take more
+            // registers than there are.
+            if DOT { self.dot_codes(acc, w, a) } else { _mm256_adds_epi16(acc, _mm256_maddubs_epi16(w, a)) }
+        }
+    }
+    #[inline(always)]
+    fn widen(self, acc: __m256i, narrow: __m256i) -> __m256i {
+        unsafe {
+            let sums = if DOT { narrow } else { _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)) };
+            _mm256_add_epi32(acc, sums)
+        }
     }
     #[inline(always)]
     unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {

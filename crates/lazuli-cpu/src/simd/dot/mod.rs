@@ -233,6 +233,11 @@ pub trait Dot: Simd {
     fn offset_sums(self, offset: u8, a: Self::Bytes) -> Self::Sums;
     /// `start + w0 a0 + .. + w3 a3` for each four bytes; codes `w` in `0..=127`, so that no 16-bit sum saturates.
     fn dot_unsigned(self, start: Self::Sums, w: Self::Bytes, a: Self::Bytes) -> Self::Sums;
+    /// The dot products of both pairs together, codes in `0..=63`.
+    #[inline(always)]
+    fn dot_both(self, w: [Self::Bytes; 2], a: [Self::Bytes; 2]) -> Self::Sums {
+        self.dot_unsigned(self.dot_unsigned(self.no_sums(), w[0], a[0]), w[1], a[1])
+    }
     /// The sums of 16 signed bytes each.
     fn sums_of_runs(self, x: Self::Bytes) -> [i32; 4];
     /// What [`Dot::dot_signed`] starts from.
@@ -247,6 +252,12 @@ pub trait Dot: Simd {
     -> Self::Wide;
     /// `acc + sums * scale`, where lane `i` of the sums takes scale `4 C + i / 4`: four groups of 16 codes.
     fn fold_quads<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Wide) -> Self::Wide;
+    /// `acc + sums * scale`, where lane `i` of `sums[j]` takes scale `4 j + i / 4`, as eight blocks' sums that fit 16 bits.
+    #[inline(always)]
+    fn fold_blocks(self, acc: Self::Wide, sums: [Self::Sums; 2], scales: Self::Eight) -> Self::Wide {
+        let scales = self.wide_low(scales);
+        self.fold_quads::<1>(self.fold_quads::<0>(acc, sums[0], scales), sums[1], scales)
+    }
     /// The sum of the lanes of both.
     fn sum_of(self, x: Self::Wide, y: Self::Eight) -> f32;
     /// The 8 values in the first lanes; the others are whatever they are.
@@ -352,6 +363,15 @@ pub trait Dot: Simd {
         }
         self.eight_f16(words[0], words[1])
     }
+    /// The half-precision values that 8 blocks of `STRIDE` bytes, 18 to 24, begin with, and those that follow them.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `8 * STRIDE` bytes.
+    #[inline(always)]
+    unsafe fn eight_halves_two<const STRIDE: usize>(self, p: *const u8) -> [Self::Eight; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [self.eight_halves::<STRIDE, 0>(p), self.eight_halves::<STRIDE, 2>(p)] }
+    }
     /// 8 values of bfloat16, the first in the low bits of `low`.
     fn eight_bf16(self, low: u64, high: u64) -> Self::Eight;
     /// Four values from their bits, two in each number, the first in the low bits of `low`; the other lanes are
@@ -425,6 +445,27 @@ pub trait Dot: Simd {
     unsafe fn add_two(self, acc: Self::I, factors: Self::I, by: *const i16) -> Self::I;
     /// `acc + w0 a0 + .. + w3 a3` for each lane, where `w` carries [`Dot::PANEL_BIAS`].
     fn dot_codes(self, acc: Self::I, w: Self::Codes, a: Self::Codes) -> Self::I;
+    /// Whether sums of 16 bits pay in panels of small codes ([`Dot::add_narrow`]): where bytes are multiplied to such sums, and
+    /// what brings them to 32 bits costs as much again.
+    const NARROW: bool = false;
+    /// What a dot product starts from with codes that 128 was added to, for codes that `2^(BITS - 1)` was added to.
+    #[inline(always)]
+    fn narrow_start<const BITS: usize>(self, start: Self::I) -> Self::I {
+        // Exact: a start is a multiple of 128, and of fewer than 24 bits.
+        let share = (1u32 << (BITS - 1)) as f32 / 128.0;
+        self.to_i32(self.mul(self.to_f32(start), self.splat(share)))
+    }
+    /// `acc + w0 a0 + w1 a1` and `acc + w2 a2 + w3 a3` for each lane, in 16 bits where that pays: codes `w` are not negative,
+    /// and sums fit.
+    #[inline(always)]
+    fn add_narrow(self, acc: Self::I, w: Self::Codes, a: Self::Codes) -> Self::I {
+        self.dot_codes(acc, w, a)
+    }
+    /// `acc` plus both sums of [`Dot::add_narrow`] for each lane.
+    #[inline(always)]
+    fn widen(self, acc: Self::I, narrow: Self::I) -> Self::I {
+        self.add_i32(acc, narrow)
+    }
     /// Reads a native vector from each of [`Simd::LANES`] rows and writes its transpose by dwords: destination
     /// row `j` holds dword `j` of every source row.
     ///

@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 50;
+const OPERATIONS: usize = 53;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -74,6 +74,31 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 to.cast::<[i32; 4]>().write_unaligned(s.sums_of_runs(v));
             }
             45..49 => rounding(s, op - 45, p, to),
+            49 => {
+                let codes = [s.shr_mask::<2, 2>(w, 0x3f), s.low_nibbles(w)];
+                s.store_wide(to.cast(), sums(s.dot_both(codes, [v, v])));
+            }
+            50 => {
+                // Small whole numbers, so that the sum of all lanes, which is what counts, is exact.
+                let codes = [s.low_nibbles(w), s.high_nibbles(w)];
+                let dots = [s.dot_both(codes, [v, v]), s.dot_unsigned(s.no_sums(), codes[1], v)];
+                let folded = s.fold_blocks(s.wide_zero(), dots, s.eight_u8(bits & 0x0f0f_0f0f_0f0f_0f0f));
+                to.cast::<f32>().write_unaligned(s.sum_of(folded, ones));
+            }
+            51 => {
+                let mut blocks = *x;
+                for byte in blocks.iter_mut().skip(1).step_by(2) {
+                    *byte &= 0xbb;
+                }
+                let mut long = [0u8; 256];
+                long[..128].copy_from_slice(&blocks);
+                long[128..].copy_from_slice(&blocks);
+                let [a, b] = s.eight_halves_two::<20>(long.as_ptr());
+                let [c, d] = s.eight_halves_two::<24>(long.as_ptr());
+                for (i, eight) in [a, b, c, d].into_iter().enumerate() {
+                    s.store_eight(to.add(32 * i).cast(), eight);
+                }
+            }
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
@@ -264,6 +289,39 @@ unsafe fn panel_generic<S: Dot>(s: S, rows: &[[i8; 64]; 16], a: &[i8; 64], out: 
         *out -= i32::from(S::PANEL_BIAS) * sum;
     }
 }
+/// The same in narrow sums of codes of `BITS` bits, as many of them as fit between two sums of 32 bits.
+#[inline(always)]
+unsafe fn narrow_generic<S: Dot, const BITS: usize>(
+    s: S,
+    rows: &[[i8; 64]; 16],
+    a: &[i8; 64],
+    out: &mut [i32; 16],
+) {
+    let (mut biased, mut panel) = ([[0u8; 64]; 16], [[0u8; 64]; 16]);
+    for (to, from) in biased.iter_mut().zip(rows) {
+        *to = from.map(|w| ((w >> (8 - BITS)) as u8).wrapping_add(1 << (BITS - 1)));
+    }
+    let sum: i32 = a[..4 * S::LANES].iter().map(|&a| i32::from(a)).sum();
+    // SAFETY: as for `panel_generic`.
+    unsafe {
+        s.transpose(biased.as_ptr().cast(), 64, panel.as_mut_ptr().cast(), 64);
+        let mut acc = s.narrow_start::<BITS>(s.splat_i32(-128 * sum));
+        for k in (0..S::LANES).step_by(128 >> BITS) {
+            let mut sums = s.splat_i32(0);
+            for k in k..(k + (128 >> BITS)).min(S::LANES) {
+                sums = s.add_narrow(sums, s.codes(panel[k].as_ptr()), s.codes_splat(a[4 * k..].as_ptr()));
+            }
+            acc = s.widen(acc, sums);
+        }
+        s.store_i32(out.as_mut_ptr(), acc);
+    }
+}
+stamp_dot! {
+    unsafe fn narrow_4(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = narrow_generic::<_, 4>;
+    unsafe fn narrow_5(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = narrow_generic::<_, 5>;
+    unsafe fn narrow_6(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = narrow_generic::<_, 6>;
+    unsafe fn narrow_7(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = narrow_generic::<_, 7>;
+}
 stamp_dot! { unsafe fn panel(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = panel_generic; }
 
 #[test]
@@ -281,9 +339,20 @@ fn transposed_panels_give_dot_products_of_rows() {
                 crate::simd::Isa::Avx2 => 8,
                 _ => 4,
             };
+            let want = |r: usize, shift: usize| -> i32 {
+                (0..4 * lanes).map(|k| i32::from(rows[r][k] >> shift) * i32::from(a[k])).sum()
+            };
             for r in 0..lanes {
-                let want: i32 = (0..4 * lanes).map(|k| i32::from(rows[r][k]) * i32::from(a[k])).sum();
-                assert_eq!(out[r], want, "{level} row {r}");
+                assert_eq!(out[r], want(r, 0), "{level} row {r}");
+            }
+            for (bits, narrow) in [(4, narrow_4), (5, narrow_5), (6, narrow_6), (7, narrow_7)]
+                as [(usize, unsafe fn(Level, &[[i8; 64]; 16], &[i8; 64], &mut [i32; 16])); 4]
+            {
+                // SAFETY: likewise.
+                unsafe { narrow(level, &rows, &a, &mut out) };
+                for r in 0..lanes {
+                    assert_eq!(out[r], want(r, 8 - bits), "{level} row {r} of {bits} bits");
+                }
             }
         }
     }
