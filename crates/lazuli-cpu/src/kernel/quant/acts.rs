@@ -96,7 +96,7 @@ pub(super) struct Tile {
     pub scales: *const f32,
     /// `[k / 32][TILE]` scales times sums.
     pub sums: *const f32,
-    /// `[k / 32][TILE]`: -128 times the sum, where a dot product with codes biased by 128 starts.
+    /// `[k / 32][TILE]`: where a dot product with codes that something was added to starts ([`Dot::starts_of_runs`]).
     pub starts: *const i32,
     /// `[k / 16][TILE]`: the same for 16 codes each.
     pub fine_starts: *const i32,
@@ -109,7 +109,7 @@ pub(super) struct Tile {
     pub span_shifts: *const i16,
     /// `[k / 64][TILE][2]` sums of 32 of them, in eighths of the scale of all.
     pub span_sums: *const i16,
-    /// `[k / 64][TILE][2]`: -128 times the sum of 32 codes.
+    /// `[k / 64][TILE][2]`: where dot products with 32 of them start.
     pub span_starts: *const i32,
 }
 
@@ -573,9 +573,9 @@ unsafe fn tile_of_groups<S: Dot>(
             let rounding = Rounding::of_groups(s, x);
             quarters[r] = rounding.codes(s, x);
             for c in 0..count.div_ceil(PAIR) {
-                let [a, b, d, e] = s.sums_of_runs(quarters[r][c]);
-                note(tile, r, at / GROUP + 2 * c, noted(rounding.scales[2 * c]), [a, b]);
-                note(tile, r, at / GROUP + 2 * c + 1, noted(rounding.scales[2 * c + 1]), [d, e]);
+                let [a, b, d, e] = s.starts_of_runs(quarters[r][c]);
+                note::<S>(tile, r, at / GROUP + 2 * c, noted(rounding.scales[2 * c]), [a, b]);
+                note::<S>(tile, r, at / GROUP + 2 * c + 1, noted(rounding.scales[2 * c + 1]), [d, e]);
             }
         }
         for c in 0..count.div_ceil(PAIR) {
@@ -585,17 +585,18 @@ unsafe fn tile_of_groups<S: Dot>(
     }
 }
 
-/// Stores what is to be known of group `g` of row `r` of a tile.
+/// Stores what is to be known of group `g` of row `r` of a tile, whose halves' products start from `starts`.
 #[inline(always)]
-unsafe fn note(tile: Tile, r: usize, g: usize, scale: f32, [low, high]: [i32; 2]) {
+unsafe fn note<S: Dot>(tile: Tile, r: usize, g: usize, scale: f32, starts: [i32; 2]) {
+    let start = S::joint_start(starts[0], starts[1]);
     // SAFETY: the caller gives a row and a group of the tile.
     unsafe {
         let at = g * TILE + r;
         tile.scales.add(at).cast_mut().write(scale);
-        tile.sums.add(at).cast_mut().write(scale * (low + high) as f32);
-        tile.starts.add(at).cast_mut().write(-128 * (low + high));
-        tile.fine_starts.add(2 * g * TILE + r).cast_mut().write(-128 * low);
-        tile.fine_starts.add((2 * g + 1) * TILE + r).cast_mut().write(-128 * high);
+        tile.sums.add(at).cast_mut().write(scale * (-S::negative_sum(start)) as f32);
+        tile.starts.add(at).cast_mut().write(start);
+        tile.fine_starts.add(2 * g * TILE + r).cast_mut().write(starts[0]);
+        tile.fine_starts.add((2 * g + 1) * TILE + r).cast_mut().write(starts[1]);
     }
 }
 
@@ -622,14 +623,15 @@ unsafe fn tile_of_spans<S: Dot>(
                 tile.span_scales.add(slot).cast_mut().write(noted(spans.scales[span]));
             }
             for c in 0..QUARTERS {
-                let [a, b, d, e] = s.sums_of_runs(quarters[r][c]);
-                let (sums, slot) = ([a + b, d + e], ((at / PAIR + c) * TILE + r) * 2);
+                let [a, b, d, e] = s.starts_of_runs(quarters[r][c]);
+                let starts = [S::joint_start(a, b), S::joint_start(d, e)];
+                let slot = ((at / PAIR + c) * TILE + r) * 2;
                 for g in 0..2 {
-                    let shift = spans.shifts[2 * c + g];
-                    let eighths = (8 * sums[g] + (1 << shift >> 1)) >> shift;
+                    let (shift, sum) = (spans.shifts[2 * c + g], -S::negative_sum(starts[g]));
+                    let eighths = (8 * sum + (1 << shift >> 1)) >> shift;
                     tile.span_shifts.add(slot + g).cast_mut().write(shift as i16);
                     tile.span_sums.add(slot + g).cast_mut().write(eighths as i16);
-                    tile.span_starts.add(slot + g).cast_mut().write(-128 * sums[g]);
+                    tile.span_starts.add(slot + g).cast_mut().write(starts[g]);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::acts::{Activations, DEPTH, Forms, PAIR, SPAN, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
-use super::panel::{Panel, narrow, numbers};
+use super::panel::{Panel, is_narrow, numbers};
 use crate::simd::{Dot, Isa};
 
 /// What the numbers of a panel are.
@@ -164,9 +164,10 @@ unsafe fn add_span<S: Dot, const V: usize, const N: usize, const BITS: usize>(
         let mut totals = [s.splat_i32(0); TILE];
         for pair in at / PAIR..at / PAIR + 2 {
             let mut dots = [[s.splat_i32(0); 2]; TILE];
-            if S::PANEL_BIAS != 0 && BITS == 0 {
+            if S::PANEL_BIAS != 0 || BITS > 0 {
                 for m in 0..TILE {
-                    dots[m] = [s.splat_two(acts.span_starts.add((pair * TILE + m) * 2)); 2];
+                    let start = s.splat_two(acts.span_starts.add((pair * TILE + m) * 2));
+                    dots[m] = [if BITS > 0 { s.narrow_start::<BITS>(start) } else { start }; 2];
                 }
             }
             let weights = panel.codes.add(((at / 4 + pair % 2 * 8) * V + N) * vector);
@@ -180,19 +181,16 @@ unsafe fn add_span<S: Dot, const V: usize, const N: usize, const BITS: usize>(
                     dots[m][1] = add_four::<S, BITS>(s, dots[m][1], high, a);
                 }
             }
-            if BITS > 0 {
-                for m in 0..TILE {
-                    let start = s.splat_two(acts.span_starts.add((pair * TILE + m) * 2));
-                    let start = s.narrow_start::<BITS>(start);
-                    dots[m] = [s.widen(start, dots[m][0]), s.widen(start, dots[m][1])];
-                }
-            }
             let factors = s.load_i32(numbers.add(pair % 4 * V * lanes).cast());
             let mins = s.load_i32(numbers.add((8 + pair % 4) * V * lanes).cast());
             for m in 0..TILE {
                 totals[m] = s.add_two(totals[m], mins, acts.span_sums.add((pair * TILE + m) * 2));
                 let shifts = acts.span_shifts.add((pair * TILE + m) * 2);
-                totals[m] = s.add_interleaved(totals[m], dots[m], factors, shifts);
+                totals[m] = if BITS > 0 {
+                    s.add_interleaved_narrow(totals[m], dots[m], factors, shifts)
+                } else {
+                    s.add_interleaved(totals[m], dots[m], factors, shifts)
+                };
             }
         }
         let unit = s.load(numbers.add(4 * V * lanes));
@@ -259,8 +257,8 @@ unsafe fn add_fine_group<S: Dot, const V: usize, const MINS: bool, const BITS: u
                         if half == 0 { s.mul(dot, scale) } else { s.fma(dot, scale, scaled[m][v]) };
                 }
                 if MINS {
-                    // The min's negative stands in the panel, and a start is the sum times -128.
-                    let sum = s.splat(*starts.add(m) as f32 * (1.0 / 128.0));
+                    // The min's negative stands in the panel.
+                    let sum = s.splat(S::negative_sum(*starts.add(m)) as f32);
                     for v in 0..V {
                         let mins = s.load(from.add((OCTET / HALF * V + v) * lanes));
                         scaled[m][v] = s.fma(mins, sum, scaled[m][v]);
@@ -293,22 +291,21 @@ unsafe fn dots<S: Dot, const V: usize, const STEP: usize, const MINS: bool, cons
     starts: *const i32,
 ) -> [[S::I; V]; TILE] {
     let vector = 4 * S::LANES;
+    // Products with codes that are only known to be positive are twice as large as with those that a start makes even.
+    let run = if BITS > 0 && MINS { (128 >> BITS).min(STEP / 4) } else { STEP / 4 };
     let mut dots = [[s.splat_i32(0); V]; TILE];
     // SAFETY: the caller's panel and tile reach over the weights.
     unsafe {
-        if S::PANEL_BIAS != 0 && BITS == 0 {
-            for m in 0..TILE {
-                dots[m] = [s.splat_i32(*starts.add(m)); V];
-            }
-        } else if BITS > 0 && !MINS {
-            for m in 0..TILE {
-                dots[m] = [s.narrow_start::<BITS>(s.splat_i32(*starts.add(m))); V];
-            }
-        }
         let (weights, values) = (panel.codes.add(at * V * S::LANES), acts.codes.add(at * TILE));
-        let run = if BITS > 0 { (128 >> BITS).min(STEP / 4) } else { STEP / 4 };
         for start in (0..STEP / 4).step_by(run) {
-            let mut sums = if BITS > 0 { [[s.splat_i32(0); V]; TILE] } else { dots };
+            let mut sums = [[s.splat_i32(0); V]; TILE];
+            for m in 0..TILE {
+                if BITS > 0 && !MINS {
+                    sums[m] = [s.narrow_start::<BITS>(s.splat_i32(*starts.add(m))); V];
+                } else if BITS == 0 && S::PANEL_BIAS != 0 {
+                    sums[m] = [s.splat_i32(*starts.add(m)); V];
+                }
+            }
             for four in start..start + run {
                 let mut w = [s.codes(weights.add(four * V * vector)); V];
                 for v in 1..V {
@@ -421,13 +418,12 @@ unsafe fn depths<
 /// The widths of codes that formats with each kind of numbers have.
 #[inline(always)]
 unsafe fn kinds<S: Dot, const V: usize>(s: S, job: &Job) {
-    let bits = if narrow::<S>(job.bits) > 0 { job.bits } else { 0 };
+    let bits = if is_narrow::<S>(job.bits) { job.bits } else { 0 };
     // SAFETY: the caller's job.
     unsafe {
         match (job.kind, bits) {
             (Kind::Scaled, 4) if S::NARROW => depths::<S, V, 32, false, false, 4>(s, job),
             (Kind::Scaled, 5) if S::NARROW => depths::<S, V, 32, false, false, 5>(s, job),
-            (Kind::Scaled, 7) if S::NARROW => depths::<S, V, 32, false, false, 7>(s, job),
             (Kind::Scaled, 0) => depths::<S, V, 32, false, false, 0>(s, job),
             (Kind::ScaledWithMins, 4) if S::NARROW => depths::<S, V, 32, true, false, 4>(s, job),
             (Kind::ScaledWithMins, 5) if S::NARROW => depths::<S, V, 32, true, false, 5>(s, job),
@@ -436,7 +432,6 @@ unsafe fn kinds<S: Dot, const V: usize>(s: S, job: &Job) {
             (Kind::Fine, 4) if S::NARROW => depths::<S, V, 16, false, false, 4>(s, job),
             (Kind::Fine, 5) if S::NARROW => depths::<S, V, 16, false, false, 5>(s, job),
             (Kind::Fine, 6) if S::NARROW => depths::<S, V, 16, false, false, 6>(s, job),
-            (Kind::Fine, 7) if S::NARROW => depths::<S, V, 16, false, false, 7>(s, job),
             (Kind::Fine, 0) => depths::<S, V, 16, false, false, 0>(s, job),
             (Kind::FineWithMins, 4) if S::NARROW => depths::<S, V, 16, true, false, 4>(s, job),
             (Kind::FineWithMins, 0) => depths::<S, V, 16, true, false, 0>(s, job),

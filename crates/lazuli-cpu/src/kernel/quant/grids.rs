@@ -82,7 +82,6 @@ fn wide_scales<S: Dot>(s: S, d: u16, part: f32, x: [u64; 2], by: S::Eight) -> S:
 
 impl Blocks for Iq2Xxs {
     const LEN: usize = iq2_xxs::LEN;
-    const BITS: usize = 7;
     const BYTES: usize = iq2_xxs::BYTES;
     const SIGN_BITS: bool = true;
     coarse!();
@@ -108,7 +107,6 @@ impl Blocks for Iq2Xxs {
 
 impl Blocks for Iq2Xs {
     const LEN: usize = iq2_xs::LEN;
-    const BITS: usize = 7;
     const BYTES: usize = iq2_xs::BYTES;
     const SIGN_BITS: bool = true;
     fine!();
@@ -143,7 +141,6 @@ impl Blocks for Iq2Xs {
 
 impl Blocks for Iq2S {
     const LEN: usize = iq2_s::LEN;
-    const BITS: usize = 7;
     const BYTES: usize = iq2_s::BYTES;
     const SIGN_BITS: bool = true;
     fine!();
@@ -171,7 +168,6 @@ impl Blocks for Iq2S {
 impl Blocks for Iq3Xxs {
     const EXPANDED: bool = true;
     const LEN: usize = iq3_xxs::LEN;
-    const BITS: usize = 7;
     const BYTES: usize = iq3_xxs::BYTES;
     const SIGN_BITS: bool = true;
     coarse!();
@@ -203,7 +199,6 @@ impl Blocks for Iq3Xxs {
 impl Blocks for Iq3S {
     const EXPANDED: bool = true;
     const LEN: usize = iq3_s::LEN;
-    const BITS: usize = 7;
     const BYTES: usize = iq3_s::BYTES;
     const SIGN_BITS: bool = true;
     coarse!();

@@ -21,21 +21,22 @@ pub(super) const fn numbers(fine_mins: bool) -> usize {
     if fine_mins { MOST_NUMBERS } else { MOST_NUMBERS / 2 }
 }
 
-/// How many times four products of codes of `bits` bits fit 16 bits two by two, where such sums pay: `2^bits * 127 * 2` and as
-/// much for each four. Zero otherwise.
+/// Whether sums of products with codes of `bits` bits are narrow: 32 weights' of 5 bits, 16 of 6, and fit then, as each of
+/// two sums has half of them: `16 * 2^4 * 127 < 2^15`.
 #[inline(always)]
-pub(super) const fn narrow<S: Dot>(bits: usize) -> usize {
-    if S::NARROW { 128 >> bits } else { 0 }
+pub(super) const fn is_narrow<S: Dot>(bits: usize) -> bool {
+    S::NARROW && bits < 7
 }
 
-/// What is added to signed codes in a panel: narrow sums take those that are not negative, with the least that makes them so.
+/// What is added to signed codes in a panel: with narrow sums the least that makes them positive.
 const fn bias<S: Dot, F: Blocks>() -> u8 {
-    match narrow::<S>(F::BITS) {
-        0 => S::PANEL_BIAS,
+    match F::BITS {
+        bits if !is_narrow::<S>(bits) => S::PANEL_BIAS,
         _ if F::MINS && F::CENTRE == 0 => 0,
-        _ => 1 << (F::BITS - 1),
+        bits => 1 << (bits - 1),
     }
 }
+
 /// No level has more lanes.
 const LANES: usize = crate::simd::MAX_LANES;
 

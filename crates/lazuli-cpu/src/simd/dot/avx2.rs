@@ -6,6 +6,7 @@
 use super::bits::BitTables;
 use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
@@ -134,6 +135,36 @@ unsafe fn floats(x: __m128i) -> [__m256; 2] {
         let high = _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x));
         [_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(high)]
     }
+}
+
+/// Pairs of factors shifted right, the first of each by the first number at `shifts`, the second by the other.
+#[inline(always)]
+unsafe fn shifted(factors: __m256i, shifts: *const i16) -> __m256i {
+    unsafe {
+        // The upper half of a product with a power of two; twice the factors, as 2^16 is no signed number.
+        let [m, n] = shifts.cast::<[i16; 2]>().read_unaligned();
+        let by = _mm256_set1_epi32((0x8000_u32 >> m | 0x8000_u32 >> n << 16) as i32);
+        _mm256_mulhi_epu16(_mm256_add_epi16(factors, factors), by)
+    }
+}
+
+/// `sums + w0 a0 + w1 a1` of each two bytes, in 16 bits. Written out, as the compiler would put such sums into an order that
+/// takes more registers than there are.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_twos(mut sums: __m256i, w: __m256i, a: __m256i) -> __m256i {
+    unsafe {
+        asm!(
+            "vpmaddubsw {twos}, {w}, {a}",
+            "vpaddw {sums}, {sums}, {twos}",
+            w = in(ymm_reg) w,
+            a = in(ymm_reg) a,
+            sums = inout(ymm_reg) sums,
+            twos = out(ymm_reg) _,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    sums
 }
 
 /// For no number.
@@ -696,11 +727,8 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         shifts: *const i16,
     ) -> __m256i {
         unsafe {
-            // The upper half of a product with a power of two; twice the factors, as 2^16 is no signed number.
-            let [m, n] = shifts.cast::<[i16; 2]>().read_unaligned();
-            let by = _mm256_set1_epi32((0x8000_u32 >> m | 0x8000_u32 >> n << 16) as i32);
-            let factors = _mm256_mulhi_epu16(_mm256_add_epi16(factors, factors), by);
-            _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_packs_epi32(dots[0], dots[1]), factors))
+            let dots = _mm256_packs_epi32(dots[0], dots[1]);
+            _mm256_add_epi32(acc, _mm256_madd_epi16(dots, shifted(factors, shifts)))
         }
     }
     #[inline(always)]
@@ -716,22 +744,66 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     }
     const NARROW: bool = !DOT;
     #[inline(always)]
+    fn starts_of_runs(self, x: Self::Bytes) -> [i32; 4] {
+        if DOT {
+            let [a, b, c, d] = self.sums_of_runs(x);
+            return [-128 * a, -128 * b, -128 * c, -128 * d];
+        }
+        let starts = |x| unsafe {
+            let twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), x);
+            let twice = _mm256_add_epi16(twos, _mm256_shuffle_epi32::<0b10_11_00_01>(twos));
+            let all = _mm256_add_epi16(twice, _mm256_shuffle_epi32::<0b01_00_11_10>(twice));
+            let all = _mm256_sub_epi16(_mm256_setzero_si256(), all);
+            [_mm256_extract_epi32::<0>(all), _mm256_extract_epi32::<4>(all)]
+        };
+        let ([a, b], [c, d]) = (starts(x[0]), starts(x[1]));
+        [a, b, c, d]
+    }
+    #[inline(always)]
+    fn joint_start(a: i32, b: i32) -> i32 {
+        if DOT { a + b } else { (a + b) & 0xffff | ((a >> 16) + (b >> 16)) << 16 }
+    }
+    #[inline(always)]
+    fn negative_sum(start: i32) -> i32 {
+        if DOT { start / 128 } else { i32::from(start as i16) + (start >> 16) }
+    }
+    #[inline(always)]
     fn narrow_start<const BITS: usize>(self, start: __m256i) -> __m256i {
-        unsafe { _mm256_sra_epi32(start, _mm_cvtsi32_si128(const { 8 - BITS as i32 })) }
+        unsafe {
+            if DOT {
+                return _mm256_sra_epi32(start, _mm_cvtsi32_si128(const { 8 - BITS as i32 }));
+            }
+            _mm256_sll_epi16(start, _mm_cvtsi32_si128(const { BITS as i32 - 1 }))
+        }
     }
     #[inline(always)]
     fn add_narrow(self, acc: __m256i, w: __m256i, a: __m256i) -> __m256i {
-        unsafe {
-            // Sums fit, so that nothing saturates; but the compiler does not regroup such sums, which would take more
-            // registers than there are.
-            if DOT { self.dot_codes(acc, w, a) } else { _mm256_adds_epi16(acc, _mm256_maddubs_epi16(w, a)) }
+        if DOT {
+            return self.dot_codes(acc, w, a);
         }
+        unsafe { add_twos(acc, w, a) }
     }
     #[inline(always)]
     fn widen(self, acc: __m256i, narrow: __m256i) -> __m256i {
         unsafe {
             let sums = if DOT { narrow } else { _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)) };
             _mm256_add_epi32(acc, sums)
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_interleaved_narrow(
+        self,
+        acc: __m256i,
+        narrow: [__m256i; 2],
+        factors: __m256i,
+        shifts: *const i16,
+    ) -> __m256i {
+        unsafe {
+            if DOT {
+                return self.add_interleaved(acc, narrow, factors, shifts);
+            }
+            let dots = _mm256_hadd_epi16(narrow[0], narrow[1]);
+            _mm256_add_epi32(acc, _mm256_madd_epi16(dots, shifted(factors, shifts)))
         }
     }
     #[inline(always)]

@@ -448,7 +448,25 @@ pub trait Dot: Simd {
     /// Whether sums of 16 bits pay in panels of small codes ([`Dot::add_narrow`]): where bytes are multiplied to such sums, and
     /// what brings them to 32 bits costs as much again.
     const NARROW: bool = false;
-    /// What a dot product starts from with codes that 128 was added to, for codes that `2^(BITS - 1)` was added to.
+    /// Where dot products with runs of 16 signed bytes start if 128 was added to the other codes: -128 times the bytes' sums.
+    /// With narrow sums it is for codes that 1 was added to: in the lower 16 bits minus the sum of the first two of each
+    /// four bytes, in the upper ones that of the others.
+    #[inline(always)]
+    fn starts_of_runs(self, x: Self::Bytes) -> [i32; 4] {
+        let [a, b, c, d] = self.sums_of_runs(x);
+        [-128 * a, -128 * b, -128 * c, -128 * d]
+    }
+    /// Where dot products with two runs start.
+    #[inline(always)]
+    fn joint_start(a: i32, b: i32) -> i32 {
+        a + b
+    }
+    /// Minus the sum of the bytes that a dot product starts so with.
+    #[inline(always)]
+    fn negative_sum(start: i32) -> i32 {
+        start / 128
+    }
+    /// What narrow sums begin with, for codes that `2^(BITS - 1)` was added to.
     #[inline(always)]
     fn narrow_start<const BITS: usize>(self, start: Self::I) -> Self::I {
         // Exact: a start is a multiple of 128, and of fewer than 24 bits.
@@ -456,15 +474,32 @@ pub trait Dot: Simd {
         self.to_i32(self.mul(self.to_f32(start), self.splat(share)))
     }
     /// `acc + w0 a0 + w1 a1` and `acc + w2 a2 + w3 a3` for each lane, in 16 bits where that pays: codes `w` are not negative,
-    /// and sums fit.
+    /// and sums of any of them fit.
     #[inline(always)]
     fn add_narrow(self, acc: Self::I, w: Self::Codes, a: Self::Codes) -> Self::I {
         self.dot_codes(acc, w, a)
     }
-    /// `acc` plus both sums of [`Dot::add_narrow`] for each lane.
+    /// `acc` plus both narrow sums of each lane.
     #[inline(always)]
     fn widen(self, acc: Self::I, narrow: Self::I) -> Self::I {
         self.add_i32(acc, narrow)
+    }
+    /// [`Dot::add_interleaved`] of narrow sums; both of a lane together fit 16 bits.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn add_interleaved_narrow(
+        self,
+        acc: Self::I,
+        narrow: [Self::I; 2],
+        factors: Self::I,
+        shifts: *const i16,
+    ) -> Self::I {
+        let none = self.splat_i32(0);
+        let dots = [self.widen(none, narrow[0]), self.widen(none, narrow[1])];
+        // SAFETY: the caller's.
+        unsafe { self.add_interleaved(acc, dots, factors, shifts) }
     }
     /// Reads a native vector from each of [`Simd::LANES`] rows and writes its transpose by dwords: destination
     /// row `j` holds dword `j` of every source row.

@@ -289,7 +289,7 @@ unsafe fn panel_generic<S: Dot>(s: S, rows: &[[i8; 64]; 16], a: &[i8; 64], out: 
         *out -= i32::from(S::PANEL_BIAS) * sum;
     }
 }
-/// The same in narrow sums of codes of `BITS` bits, as many of them as fit between two sums of 32 bits.
+/// The same in narrow sums of codes of `BITS` bits, of as many weights as fit.
 #[inline(always)]
 unsafe fn narrow_generic<S: Dot, const BITS: usize>(
     s: S,
@@ -301,26 +301,32 @@ unsafe fn narrow_generic<S: Dot, const BITS: usize>(
     for (to, from) in biased.iter_mut().zip(rows) {
         *to = from.map(|w| ((w >> (8 - BITS)) as u8).wrapping_add(1 << (BITS - 1)));
     }
-    let sum: i32 = a[..4 * S::LANES].iter().map(|&a| i32::from(a)).sum();
     // SAFETY: as for `panel_generic`.
     unsafe {
         s.transpose(biased.as_ptr().cast(), 64, panel.as_mut_ptr().cast(), 64);
-        let mut acc = s.narrow_start::<BITS>(s.splat_i32(-128 * sum));
-        for k in (0..S::LANES).step_by(128 >> BITS) {
-            let mut sums = s.splat_i32(0);
-            for k in k..(k + (128 >> BITS)).min(S::LANES) {
+        let starts = s.starts_of_runs(s.bytes(a.as_ptr().cast()));
+        let mut acc = s.splat_i32(0);
+        for run in 0..S::LANES / 4 {
+            let mut sums = s.narrow_start::<BITS>(s.splat_i32(starts[run]));
+            for k in 4 * run..4 * run + 4 {
                 sums = s.add_narrow(sums, s.codes(panel[k].as_ptr()), s.codes_splat(a[4 * k..].as_ptr()));
             }
             acc = s.widen(acc, sums);
         }
         s.store_i32(out.as_mut_ptr(), acc);
     }
+    for run in 0..2 {
+        let sum = |run: usize| a[16 * run..16 * run + 16].iter().map(|&a| i32::from(a)).sum::<i32>();
+        // SAFETY: 64 bytes.
+        let starts = unsafe { s.starts_of_runs(s.bytes(a.as_ptr().cast())) };
+        let both = S::joint_start(starts[run], starts[run + 1]);
+        assert_eq!([starts[run], both].map(S::negative_sum), [-sum(run), -sum(run) - sum(run + 1)]);
+    }
 }
 stamp_dot! {
     unsafe fn narrow_4(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = narrow_generic::<_, 4>;
     unsafe fn narrow_5(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = narrow_generic::<_, 5>;
     unsafe fn narrow_6(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = narrow_generic::<_, 6>;
-    unsafe fn narrow_7(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = narrow_generic::<_, 7>;
 }
 stamp_dot! { unsafe fn panel(rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) = panel_generic; }
 
@@ -345,8 +351,8 @@ fn transposed_panels_give_dot_products_of_rows() {
             for r in 0..lanes {
                 assert_eq!(out[r], want(r, 0), "{level} row {r}");
             }
-            for (bits, narrow) in [(4, narrow_4), (5, narrow_5), (6, narrow_6), (7, narrow_7)]
-                as [(usize, unsafe fn(Level, &[[i8; 64]; 16], &[i8; 64], &mut [i32; 16])); 4]
+            for (bits, narrow) in [(4, narrow_4), (5, narrow_5), (6, narrow_6)]
+                as [(usize, unsafe fn(Level, &[[i8; 64]; 16], &[i8; 64], &mut [i32; 16])); 3]
             {
                 // SAFETY: likewise.
                 unsafe { narrow(level, &rows, &a, &mut out) };
@@ -358,10 +364,10 @@ fn transposed_panels_give_dot_products_of_rows() {
     }
 }
 
-/// Of `LANES` rows of two runs of weights: what [`Dot::add_interleaved`] makes of their dot products with `a`, and
-/// [`Dot::add_two`] of their factors.
+/// Of `LANES` rows of two runs of weights: what [`Dot::add_interleaved`] makes of their dot products with `a`, or its like of
+/// those of codes of 4 bits in narrow sums, and [`Dot::add_two`] of their factors.
 #[inline(always)]
-unsafe fn pairs_generic<S: Dot>(
+unsafe fn pairs_generic<S: Dot, const NARROW: bool>(
     s: S,
     (low, high): (&[[i8; 4]; 16], &[[i8; 4]; 16]),
     a: &[i8; 8],
@@ -369,9 +375,8 @@ unsafe fn pairs_generic<S: Dot>(
     [by, shifts]: [&[i16; 2]; 2],
     out: &mut [i32; 16],
 ) {
-    let biased = |x: [i8; 4]| x.map(|w| (w as u8).wrapping_add(S::PANEL_BIAS));
-    let start = |a: &[i8]| -i32::from(S::PANEL_BIAS) * a.iter().map(|&a| i32::from(a)).sum::<i32>();
-    let starts = [start(&a[..4]), start(&a[4..])];
+    let bias = if NARROW { 8 } else { S::PANEL_BIAS };
+    let biased = |x: [i8; 4]| x.map(|w| (if NARROW { w >> 4 } else { w } as u8).wrapping_add(bias));
     // Lanes of both runs in turn, two rows of each four in the first vector and two in the second.
     let mut panel = [[[0u8; 4]; 16]; 2];
     for row in 0..S::LANES {
@@ -379,13 +384,24 @@ unsafe fn pairs_generic<S: Dot>(
         panel[row % 4 / 2][at] = biased(low[row]);
         panel[row % 4 / 2][at + 1] = biased(high[row]);
     }
+    let mut runs = [0i8; 64];
+    runs[..4].copy_from_slice(&a[..4]);
+    runs[16..20].copy_from_slice(&a[4..]);
     // SAFETY: no level has more than 16 lanes.
     unsafe {
         let a = s.codes_splat_two(a.as_ptr());
-        let start = s.splat_two(starts.as_ptr());
-        let dots = [0, 1].map(|i: usize| s.dot_codes(start, s.codes(panel[i].as_ptr().cast()), a));
+        let [w, v] = [s.codes(panel[0].as_ptr().cast()), s.codes(panel[1].as_ptr().cast())];
+        let starts = s.starts_of_runs(s.bytes(runs.as_ptr().cast()));
         let factors = s.load_i32(factors.as_ptr().cast());
-        let sums = s.add_interleaved(s.splat_i32(7), dots, factors, shifts.as_ptr());
+        let (acc, shifts) = (s.splat_i32(7), shifts.as_ptr());
+        let sums = if NARROW {
+            let start = s.narrow_start::<4>(s.splat_two(starts.as_ptr()));
+            let sums = [s.add_narrow(start, w, a), s.add_narrow(start, v, a)];
+            s.add_interleaved_narrow(acc, sums, factors, shifts)
+        } else {
+            let start = if bias == 0 { s.splat_i32(0) } else { s.splat_two(starts.as_ptr()) };
+            s.add_interleaved(acc, [s.dot_codes(start, w, a), s.dot_codes(start, v, a)], factors, shifts)
+        };
         s.store_i32(out.as_mut_ptr(), s.add_two(sums, factors, by.as_ptr()));
     }
 }
@@ -396,7 +412,14 @@ stamp_dot! {
         factors: &[[i16; 2]; 16],
         by: [&[i16; 2]; 2],
         out: &mut [i32; 16],
-    ) = pairs_generic;
+    ) = pairs_generic::<_, false>;
+    unsafe fn narrow_pairs(
+        codes: (&[[i8; 4]; 16], &[[i8; 4]; 16]),
+        a: &[i8; 8],
+        factors: &[[i16; 2]; 16],
+        by: [&[i16; 2]; 2],
+        out: &mut [i32; 16],
+    ) = pairs_generic::<_, true>;
 }
 
 #[test]
@@ -411,17 +434,20 @@ fn interleaved_runs_are_scaled_each_by_its_own_factor() {
             std::array::from_fn(|r| [i16::from(x[r] & 63), i16::from(x[r + 40] & 63)]);
         let (by, shifts) = ([i16::from(x[3]), i16::from(x[90])], [i16::from(x[5] % 6), i16::from(x[91] % 6)]);
         for level in Level::supported() {
-            let mut out = [0; 16];
-            // SAFETY: the arrays have the lengths that the kernel asks for.
-            unsafe { pairs(level, (&low, &high), &a, &factors, [&by, &shifts], &mut out) };
+            let (mut out, mut narrow) = ([0; 16], [0; 16]);
+            // SAFETY: the arrays have the lengths that the kernels ask for.
+            unsafe {
+                pairs(level, (&low, &high), &a, &factors, [&by, &shifts], &mut out);
+                narrow_pairs(level, (&low, &high), &a, &factors, [&by, &shifts], &mut narrow);
+            }
             let lanes = match level.isa() {
                 crate::simd::Isa::Avx512 => 16,
                 crate::simd::Isa::Avx2 => 8,
                 _ => 4,
             };
-            for r in 0..lanes {
+            for (r, shift) in (0..lanes).flat_map(|r| [(r, 0), (r, 4)]) {
                 let dot = |w: &[i8; 4], a: &[i8]| -> i32 {
-                    w.iter().zip(a).map(|(&w, &a)| i32::from(w) * i32::from(a)).sum()
+                    w.iter().zip(a).map(|(&w, &a)| i32::from(w >> shift) * i32::from(a)).sum()
                 };
                 let [f, g] = factors[r].map(i32::from);
                 let [m, n] = by.map(i32::from);
@@ -430,7 +456,8 @@ fn interleaved_runs_are_scaled_each_by_its_own_factor() {
                     + dot(&high[r], &a[4..]) * (g >> shifts[1])
                     + m * f
                     + n * g;
-                assert_eq!(out[r], want, "{level} row {r}");
+                let got = if shift == 0 { out[r] } else { narrow[r] };
+                assert_eq!(got, want, "{level} row {r} of {} bits", 8 - shift);
             }
         }
     }
