@@ -104,20 +104,28 @@ unsafe fn octet<S: Dot, F: Nibbles, const R: usize, const M: usize>(
                 sums[r][m].1 = s.eight_fma(min, s.eight(acts[m].sums.add(group)), sums[r][m].1);
             }
         }
+        // Narrow vectors are better brought together before they are scaled.
+        let all = blocks > OCTET / GROUP / 2;
+        let together = all && const { matches!(S::ISA, Isa::Avx2) };
         let first = half::<S, F, R, M, 0>(s, weights, acts, at);
-        if blocks > OCTET / GROUP / 2 {
-            let second = half::<S, F, R, M, 1>(s, weights, acts, at);
-            for r in 0..R {
-                for m in 0..M {
-                    let dots = [first[r][m], second[r][m]];
-                    sums[r][m].0 = s.fold_blocks(sums[r][m].0, dots, scales[r][m]);
-                }
-            }
-        } else {
+        if !together {
             for r in 0..R {
                 for m in 0..M {
                     let scales = s.wide_low(scales[r][m]);
                     sums[r][m].0 = s.fold_quads::<0>(sums[r][m].0, first[r][m], scales);
+                }
+            }
+        }
+        if all {
+            let second = half::<S, F, R, M, 1>(s, weights, acts, at);
+            for r in 0..R {
+                for m in 0..M {
+                    let (sum, scales) = (&mut sums[r][m].0, scales[r][m]);
+                    *sum = if together {
+                        s.fold_blocks(*sum, [first[r][m], second[r][m]], scales)
+                    } else {
+                        s.fold_quads::<1>(*sum, second[r][m], s.wide_low(scales))
+                    };
                 }
             }
         }

@@ -55,19 +55,49 @@ unsafe fn scaled(acc: __m256, sums: __m256i, scales: __m256, pick: __m256i) -> _
     unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_permutevar8x32_ps(scales, pick), acc) }
 }
 
+/// Words of either half of a vector, each four times: two for the lower half and two for the upper.
+#[repr(align(32))]
+struct Picks([[u8; 32]; 6]);
+static PICKS: Picks = {
+    let words: [[u8; 4]; 6] =
+        [[0, 1, 0, 1], [2, 3, 2, 3], [4, 5, 4, 5], [6, 7, 6, 7], [0, 4, 1, 5], [2, 6, 3, 7]];
+    let mut picks = [[0; 32]; 6];
+    let mut i = 0;
+    while i < 6 * 32 {
+        picks[i / 32][i % 32] = 2 * words[i / 32][i % 32 / 8] + (i % 2) as u8;
+        i += 1;
+    }
+    Picks(picks)
+};
+
+/// The words that [`PICKS`] has at `N`. Written out: knowing where `x` came from, the compiler would shuffle three times.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn picked<const N: usize>(x: __m256i) -> __m256i {
+    let mut out;
+    unsafe {
+        asm!(
+            "vpshufb {out}, {x}, ymmword ptr [rip + {picks} + {at}]",
+            out = out(ymm_reg) out,
+            x = in(ymm_reg) x,
+            picks = sym PICKS,
+            at = const 32 * N,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    out
+}
+
 /// `acc + sums * factors` for sums that fit 16 bits: two vectors of them become one, four lanes of the first and then
-/// four of the second in each half, and the factors, eight in either half, are picked in that order.
+/// four of the second in each half, and the factors, eight in either half, are picked in that order, as [`PICKS`] says.
 #[inline(always)]
-unsafe fn add_scaled<const DOT: bool>(
+unsafe fn add_scaled<const DOT: bool, const PICK: usize>(
     acc: __m256i,
     [x, y]: [__m256i; 2],
     factors: __m256i,
-    pick: [[usize; 2]; 2],
 ) -> __m256i {
     unsafe {
-        let four = |i: usize| (2 * i as i64) * 0x0101_0101_0101_0101 + 0x0100_0100_0100_0100;
-        let [[a, b], [c, d]] = pick;
-        let factors = _mm256_shuffle_epi8(factors, _mm256_setr_epi64x(four(a), four(b), four(c), four(d)));
+        let factors = picked::<PICK>(factors);
         let sums = _mm256_packs_epi32(x, y);
         if DOT {
             _mm256_dpwssd_avx_epi32(acc, sums, factors)
@@ -544,11 +574,12 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         factors: Self::Factors,
     ) -> Self::Sums {
         unsafe {
-            let (low, high) = ([4 * H, 4 * H + 1], [4 * H + 2, 4 * H + 3]);
-            [
-                add_scaled::<DOT>(acc[0], [x[0], y[0]], factors[0], [low, low]),
-                add_scaled::<DOT>(acc[1], [x[1], y[1]], factors[0], [high, high]),
-            ]
+            if H == 0 {
+                let low = add_scaled::<DOT, 0>(acc[0], [x[0], y[0]], factors[0]);
+                return [low, add_scaled::<DOT, 1>(acc[1], [x[1], y[1]], factors[0])];
+            }
+            let low = add_scaled::<DOT, 2>(acc[0], [x[0], y[0]], factors[0]);
+            [low, add_scaled::<DOT, 3>(acc[1], [x[1], y[1]], factors[0])]
         }
     }
     #[inline(always)]
@@ -559,10 +590,8 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         factors: Self::Factors,
     ) -> Self::Sums {
         unsafe {
-            [
-                add_scaled::<DOT>(acc[0], [x[0], y[0]], factors[H], [[0, 4], [1, 5]]),
-                add_scaled::<DOT>(acc[1], [x[1], y[1]], factors[H], [[2, 6], [3, 7]]),
-            ]
+            let low = add_scaled::<DOT, 4>(acc[0], [x[0], y[0]], factors[H]);
+            [low, add_scaled::<DOT, 5>(acc[1], [x[1], y[1]], factors[H])]
         }
     }
     #[inline(always)]
