@@ -114,8 +114,8 @@ unsafe fn score_rows<S: Simd, E: Float>(
     at: usize,
     ahead: &mut Ahead<'_>,
 ) {
-    // 16 registers carry the sums of two rows with four keys, 32 of six.
-    for (row, block) in blocks(job.tile.rows(), if S::LANES == 8 { 2 } else { ROWS_AT_ONCE }) {
+    // 16 registers carry the sums of three rows with four keys, 32 of six.
+    for (row, block) in blocks(job.tile.rows(), if S::LANES == 8 { 3 } else { ROWS_AT_ONCE }) {
         // SAFETY: the caller's promise.
         unsafe {
             match block {
@@ -155,23 +155,31 @@ unsafe fn score<S: Simd, E: Float, const R: usize>(
     unsafe {
         let keys = array!(k in KEYS_AT_ONCE, keys.first, keys.row(key + k));
         let q = job.at(layout.q).add(row * layout.k_row);
+        // The end stands by itself: sums would leave their registers where its way meets the others'.
         let mut d = 0;
-        while d < dim {
+        while d + S::LANES <= dim {
             if row == 0 {
                 ahead.ask(s, lines);
             }
             let queries = array!(r in R, s.zero(), s.load(q.add(r * layout.k_row + d)));
             for k in 0..KEYS_AT_ONCE {
-                let v = if d + S::LANES <= dim {
-                    E::load(s, keys[k].add(d))
-                } else {
-                    E::load_partial(s, keys[k].add(d), dim - d)
-                };
+                let v = E::load(s, keys[k].add(d));
                 for r in 0..R {
                     sums[k][r] = s.fma(v, queries[r], sums[k][r]);
                 }
             }
             d += S::LANES;
+        }
+        if d < dim {
+            if row == 0 {
+                ahead.ask(s, lines);
+            }
+            for k in 0..KEYS_AT_ONCE {
+                let v = E::load_partial(s, keys[k].add(d), dim - d);
+                for r in 0..R {
+                    sums[k][r] = s.fma(v, s.load(q.add(r * layout.k_row + d)), sums[k][r]);
+                }
+            }
         }
         for r in 0..R {
             let four = s.reduce_sum4([sums[0][r], sums[1][r], sums[2][r], sums[3][r]]);
@@ -240,7 +248,7 @@ unsafe fn add_values<S: Simd, E: Float, const R: usize>(
 ) {
     let v_dim = job.attention.shape.v_dim;
     // As many sums as the registers hold, so that additions do not wait for each other.
-    let most = if R > 2 && S::LANES == 8 { 2 } else { 4 };
+    let most = if R > 3 && S::LANES == 8 { 2 } else { 4 };
     let mut d = 0;
     // SAFETY: the caller's promise; rows of results are padded to whole vectors.
     unsafe {
@@ -288,15 +296,15 @@ unsafe fn add_columns<S: Simd, E: Float, const R: usize, const N: usize>(
             if row == 0 {
                 ahead.ask(s, lines);
             }
-            let v = if N > 1 || d + S::LANES <= v_dim {
-                array!(n in N, s.zero(), E::load(s, value.add(n * S::LANES)))
-            } else {
-                [E::load_partial(s, value, v_dim - d); N]
-            };
-            for r in 0..R {
-                let weight = s.splat(*weights.add(r * SCORES + key));
-                for n in 0..N {
-                    sums[r][n] = s.fma(weight, v[n], sums[r][n]);
+            let weight = array!(r in R, s.zero(), s.splat(*weights.add(r * SCORES + key)));
+            for n in 0..N {
+                let v = if N > 1 || d + S::LANES <= v_dim {
+                    E::load(s, value.add(n * S::LANES))
+                } else {
+                    E::load_partial(s, value, v_dim - d)
+                };
+                for r in 0..R {
+                    sums[r][n] = s.fma(weight[r], v, sums[r][n]);
                 }
             }
             value = value.wrapping_add(values.stride);
