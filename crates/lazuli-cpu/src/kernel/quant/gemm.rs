@@ -291,7 +291,7 @@ unsafe fn dots<S: Dot, const V: usize, const STEP: usize, const MINS: bool, cons
     starts: *const i32,
 ) -> [[S::I; V]; TILE] {
     let vector = 4 * S::LANES;
-    // Products with codes that are only known to be positive are twice as large as with those that a start makes even.
+    // Codes that no start centres give products twice as large.
     let run = if BITS > 0 && MINS { (128 >> BITS).min(STEP / 4) } else { STEP / 4 };
     let mut dots = [[s.splat_i32(0); V]; TILE];
     // SAFETY: the caller's panel and tile reach over the weights.

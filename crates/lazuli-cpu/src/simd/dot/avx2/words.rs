@@ -1,0 +1,112 @@
+//! Words of 16 bits with AVX2: picked from vectors and from blocks, shifted, added up.
+#![allow(clippy::undocumented_unsafe_blocks)]
+// SAFETY (of every block here): callers have the instructions, and vouch for pointers.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+/// Words of either half of a vector, each four times: two for the lower half and two for the upper.
+#[repr(align(32))]
+#[allow(dead_code)] // Assembly reads it.
+struct Picks([[u8; 32]; 6]);
+static PICKS: Picks = {
+    let words: [[u8; 4]; 6] =
+        [[0, 1, 0, 1], [2, 3, 2, 3], [4, 5, 4, 5], [6, 7, 6, 7], [0, 4, 1, 5], [2, 6, 3, 7]];
+    let mut picks = [[0; 32]; 6];
+    let mut i = 0;
+    while i < 6 * 32 {
+        picks[i / 32][i % 32] = 2 * words[i / 32][i % 32 / 8] + (i % 2) as u8;
+        i += 1;
+    }
+    Picks(picks)
+};
+
+/// The words that [`PICKS`] has at `N`. Written out: knowing where `x` came from, the compiler would shuffle three times.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn picked<const N: usize>(x: __m256i) -> __m256i {
+    let mut out;
+    unsafe {
+        asm!(
+            "vpshufb {out}, {x}, ymmword ptr [rip + {picks} + {at}]",
+            out = out(ymm_reg) out,
+            x = in(ymm_reg) x,
+            picks = sym PICKS,
+            at = const 32 * N,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    out
+}
+
+/// Pairs of factors shifted right, the first of each by the first number at `shifts`, the second by the other.
+#[inline(always)]
+pub(super) unsafe fn shifted(factors: __m256i, shifts: *const i16) -> __m256i {
+    unsafe {
+        // The upper half of a product with a power of two; twice the factors, as 2^16 is no signed number.
+        let [m, n] = shifts.cast::<[i16; 2]>().read_unaligned();
+        let by = _mm256_set1_epi32((0x8000_u32 >> m | 0x8000_u32 >> n << 16) as i32);
+        _mm256_mulhi_epu16(_mm256_add_epi16(factors, factors), by)
+    }
+}
+
+/// `sums + w0 a0 + w1 a1` of each two bytes, in 16 bits. Written out, as the compiler would put such sums into an order that
+/// takes more registers than there are.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn add_twos(mut sums: __m256i, w: __m256i, a: __m256i) -> __m256i {
+    unsafe {
+        asm!(
+            "vpmaddubsw {twos}, {w}, {a}",
+            "vpaddw {sums}, {sums}, {twos}",
+            w = in(ymm_reg) w,
+            a = in(ymm_reg) a,
+            sums = inout(ymm_reg) sums,
+            twos = out(ymm_reg) _,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    sums
+}
+
+/// For no number.
+pub(super) const NOWHERE: usize = usize::MAX;
+
+/// For four loads of 32 bytes, each of which begins with a block of `stride` bytes and holds the head of the next in its upper
+/// half: which bytes are 16-bit numbers `at` bytes into a block, moved to the load's place among four, and to that place
+/// after four others for the second.
+pub(super) const fn places(stride: usize, at: [usize; 2]) -> [u8; 128] {
+    let mut places = [0x80; 128];
+    let mut i = 0;
+    while i < 32 {
+        let (load, half, number, byte) = (i / 8, i / 4 % 2, i / 2 % 2, i % 2);
+        if at[number] != NOWHERE {
+            let to = 32 * load + 16 * half + 8 * number + 2 * load + byte;
+            places[to] = (half * (stride - 16) + at[number] + byte) as u8;
+        }
+        i += 1;
+    }
+    places
+}
+
+/// The numbers of eight blocks that [`places`] tells: those of even blocks in the lower half.
+#[inline(always)]
+pub(super) unsafe fn strided_words<const STRIDE: usize>(p: *const u8, places: &'static [u8; 128]) -> __m256i {
+    unsafe {
+        let pick = |i: usize| {
+            let two = _mm256_loadu_si256(p.add(2 * i * STRIDE).cast());
+            _mm256_shuffle_epi8(two, _mm256_loadu_si256(places.as_ptr().add(32 * i).cast()))
+        };
+        let first = _mm256_or_si256(pick(0), pick(1));
+        _mm256_or_si256(first, _mm256_or_si256(pick(2), pick(3)))
+    }
+}
+
+/// The first numbers of all blocks as floats, and the second.
+#[inline(always)]
+pub(super) unsafe fn split(x: __m256i) -> [__m256; 2] {
+    unsafe {
+        let (even, odd) = (_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+        [_mm256_cvtph_ps(_mm_unpacklo_epi16(even, odd)), _mm256_cvtph_ps(_mm_unpackhi_epi16(even, odd))]
+    }
+}
