@@ -535,10 +535,9 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe {
             if STRIDE > 24 {
                 let word = |i: usize| p.add(i * STRIDE + AT).cast::<i16>().read_unaligned();
-                let (low, high) = (|i: usize| word(i), |i: usize| word(i + 4));
-                let low = _mm_setr_epi16(low(0), low(1), low(2), low(3), 0, 0, 0, 0);
-                let high = _mm_setr_epi16(high(0), high(1), high(2), high(3), 0, 0, 0, 0);
-                return _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
+                let four =
+                    |i: usize| _mm_setr_epi16(word(i), word(i + 1), word(i + 2), word(i + 3), 0, 0, 0, 0);
+                return _mm256_cvtph_ps(_mm_unpacklo_epi64(four(0), four(4)));
             }
             let [eight, _] = split(strided_words::<STRIDE>(p, &const { places(STRIDE, [AT, NOWHERE]) }));
             eight
@@ -684,14 +683,6 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         };
         let ([a, b], [c, d]) = (starts(x[0]), starts(x[1]));
         [a, b, c, d]
-    }
-    #[inline(always)]
-    fn joint_start(a: i32, b: i32) -> i32 {
-        if DOT { a + b } else { (a + b) & 0xffff | ((a >> 16) + (b >> 16)) << 16 }
-    }
-    #[inline(always)]
-    fn negative_sum(start: i32) -> i32 {
-        if DOT { start / 128 } else { i32::from(start as i16) + (start >> 16) }
     }
     #[inline(always)]
     fn narrow_start<const BITS: usize>(self, start: __m256i) -> __m256i {

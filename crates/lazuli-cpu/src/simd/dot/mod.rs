@@ -459,12 +459,12 @@ pub trait Dot: Simd {
     /// Where dot products with two runs start.
     #[inline(always)]
     fn joint_start(a: i32, b: i32) -> i32 {
-        a + b
+        if Self::NARROW { (a + b) & 0xffff | ((a >> 16) + (b >> 16)) << 16 } else { a + b }
     }
     /// Minus the sum of the bytes that a dot product starts so with.
     #[inline(always)]
     fn negative_sum(start: i32) -> i32 {
-        start / 128
+        if Self::NARROW { i32::from(start as i16) + (start >> 16) } else { start / 128 }
     }
     /// What narrow sums begin with, for codes that `2^(BITS - 1)` was added to.
     #[inline(always)]
