@@ -5,7 +5,7 @@
 //! memory gives it.
 
 use super::super::element::{BF16, Element, F16, F32, Float};
-use super::load::{Ahead, Pool, Rows};
+use super::load::{Ahead, Pool, Rows, ask};
 use super::{Job, KEYS, MASKED};
 use crate::simd::{Simd, array, math, stamp};
 
@@ -53,30 +53,30 @@ unsafe fn attend_as<S: Simd, E: Float>(s: S, job: &Job<'_>) {
         while start < job.tile.keys.end {
             let (count, masked) = job.block(start, KEYS);
             // Memory works all the time: values come while keys are scored, the next keys while values are summed.
-            let mut ahead = Ahead::new(job, Pool::Values, start, count);
+            let ahead = Ahead::new(job, Pool::Values, start);
             let mut done = 0;
             while done < count {
                 let keys = job.rows::<E>(Pool::Keys, start + done, count - done);
                 for key in (0..keys.count).step_by(KEYS_AT_ONCE) {
-                    score_rows::<S, E>(s, job, &keys, key, done + key, &mut ahead);
+                    score_rows::<S, E>(s, job, &keys, key, done + key, &ahead);
                 }
                 done += keys.count;
             }
             for row in 0..rows {
                 soften(s, job, (start, count, masked), row);
             }
-            let mut ahead = Ahead::new(job, Pool::Keys, start + count, KEYS);
+            let ahead = Ahead::new(job, Pool::Keys, start + count);
             let mut done = 0;
             while done < count {
                 let values = job.rows::<E>(Pool::Values, start + done, count - done);
                 for (row, block) in blocks(rows, if S::LANES == 8 { 4 } else { ROWS_AT_ONCE }) {
                     match block {
-                        1 => add_values::<S, E, 1>(s, job, row, done, &values, &mut ahead),
-                        2 => add_values::<S, E, 2>(s, job, row, done, &values, &mut ahead),
-                        3 => add_values::<S, E, 3>(s, job, row, done, &values, &mut ahead),
-                        4 => add_values::<S, E, 4>(s, job, row, done, &values, &mut ahead),
-                        5 => add_values::<S, E, 5>(s, job, row, done, &values, &mut ahead),
-                        _ => add_values::<S, E, ROWS_AT_ONCE>(s, job, row, done, &values, &mut ahead),
+                        1 => add_values::<S, E, 1>(s, job, row, done, &values, &ahead),
+                        2 => add_values::<S, E, 2>(s, job, row, done, &values, &ahead),
+                        3 => add_values::<S, E, 3>(s, job, row, done, &values, &ahead),
+                        4 => add_values::<S, E, 4>(s, job, row, done, &values, &ahead),
+                        5 => add_values::<S, E, 5>(s, job, row, done, &values, &ahead),
+                        _ => add_values::<S, E, ROWS_AT_ONCE>(s, job, row, done, &values, &ahead),
                     }
                 }
                 done += values.count;
@@ -112,7 +112,7 @@ unsafe fn score_rows<S: Simd, E: Float>(
     keys: &Rows<E>,
     key: usize,
     at: usize,
-    ahead: &mut Ahead<'_>,
+    ahead: &Ahead,
 ) {
     // 16 registers carry the sums of three rows with four keys, 32 of six.
     for (row, block) in blocks(job.tile.rows(), if S::LANES == 8 { 3 } else { ROWS_AT_ONCE }) {
@@ -146,10 +146,11 @@ unsafe fn score<S: Simd, E: Float, const R: usize>(
     keys: &Rows<E>,
     key: usize,
     at: usize,
-    ahead: &mut Ahead<'_>,
+    ahead: &Ahead,
 ) {
     let (layout, dim) = (&job.layout, job.attention.shape.dim);
-    let lines = (KEYS_AT_ONCE * S::LANES * size_of::<E::Bits>()).div_ceil(LINE);
+    let bytes = KEYS_AT_ONCE * S::LANES * size_of::<E::Bits>();
+    let mut wanted = ahead.row(at);
     let mut sums = [[s.zero(); R]; KEYS_AT_ONCE];
     // SAFETY: the caller's promise; rows of queries are padded to whole vectors.
     unsafe {
@@ -159,7 +160,8 @@ unsafe fn score<S: Simd, E: Float, const R: usize>(
         let mut d = 0;
         while d + S::LANES <= dim {
             if row == 0 {
-                ahead.ask(s, lines);
+                ask(s, wanted, bytes.div_ceil(LINE));
+                wanted = wanted.wrapping_add(bytes);
             }
             let queries = array!(r in R, s.zero(), s.load(q.add(r * layout.k_row + d)));
             for k in 0..KEYS_AT_ONCE {
@@ -171,9 +173,6 @@ unsafe fn score<S: Simd, E: Float, const R: usize>(
             d += S::LANES;
         }
         if d < dim {
-            if row == 0 {
-                ahead.ask(s, lines);
-            }
             for k in 0..KEYS_AT_ONCE {
                 let v = E::load_partial(s, keys[k].add(d), dim - d);
                 for r in 0..R {
@@ -244,7 +243,7 @@ unsafe fn add_values<S: Simd, E: Float, const R: usize>(
     row: usize,
     at: usize,
     values: &Rows<E>,
-    ahead: &mut Ahead<'_>,
+    ahead: &Ahead,
 ) {
     let v_dim = job.attention.shape.v_dim;
     // As many sums as the registers hold, so that additions do not wait for each other.
@@ -275,7 +274,7 @@ unsafe fn add_columns<S: Simd, E: Float, const R: usize, const N: usize>(
     at: usize,
     values: &Rows<E>,
     d: usize,
-    ahead: &mut Ahead<'_>,
+    ahead: &Ahead,
 ) {
     let (layout, v_dim) = (&job.layout, job.attention.shape.v_dim);
     let lines = (N * S::LANES * size_of::<E::Bits>()).div_ceil(LINE);
@@ -294,7 +293,7 @@ unsafe fn add_columns<S: Simd, E: Float, const R: usize, const N: usize>(
         }
         for key in 0..values.count {
             if row == 0 {
-                ahead.ask(s, lines);
+                ask(s, ahead.row(at + key).wrapping_add(d * size_of::<E::Bits>()), lines);
             }
             let weight = array!(r in R, s.zero(), s.splat(*weights.add(r * SCORES + key)));
             for n in 0..N {

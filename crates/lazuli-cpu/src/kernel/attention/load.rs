@@ -2,7 +2,7 @@
 
 use super::super::Element;
 use super::super::element::{BF16, F16, F32, Float};
-use super::Job;
+use super::{Job, KEYS};
 use crate::simd::Simd;
 
 /// A cache line.
@@ -154,51 +154,53 @@ impl Job<'_> {
     }
 }
 
-/// Rows of a pool that will be wanted soon, asked for line by line while something else is computed.
-pub(super) struct Ahead<'a> {
-    job: &'a Job<'a>,
-    pool: Pool,
-    /// The next position that no line below stands for, and where the wanted ones end.
-    position: usize,
-    end: usize,
-    /// The next line, and how many follow it on its page, itself included.
-    line: *const u8,
-    left: usize,
+/// Up to [`KEYS`] rows of a pool that will be wanted soon, to be asked for while something else is computed. Where they lie
+/// is found beforehand: in loops that need all registers, a call to turn a page would cost more than what it asks for.
+pub(super) struct Ahead {
+    first: *const u8,
+    /// Bytes from one row to the next.
+    stride: usize,
+    /// The last row that is wanted.
+    last: usize,
+    /// The first row on the second page, and how much further that lies. Pages are seldom shorter than [`KEYS`]; where they
+    /// are, some rows are not asked for.
+    turn: usize,
+    jump: isize,
 }
 
-impl<'a> Ahead<'a> {
-    /// The rows `start..start + count`, as far as the tile sees them.
+impl Ahead {
+    /// The rows from `start` on, as far as the tile sees them; if it sees none, one that is there already.
     #[inline(always)]
-    pub(super) fn new(job: &'a Job<'a>, pool: Pool, start: usize, count: usize) -> Self {
-        let end = (start + count).min(job.tile.keys.end);
-        Self { job, pool, position: start, end, line: std::ptr::null(), left: 0 }
+    pub(super) fn new(job: &Job<'_>, pool: Pool, start: usize) -> Self {
+        let (pages, end) = (job.rows_of(pool), job.tile.keys.end);
+        let start = start.min(end - 1);
+        let (wanted, stride) = (KEYS.min(end - start), pages.stride * pages.element.size());
+        // SAFETY: the positions are the tile's, which sees at least one.
+        let (first, turn) = unsafe { pages.row(start) };
+        let jump = if turn < wanted {
+            // SAFETY: as above.
+            let (second, _) = unsafe { pages.row(start + turn) };
+            (second as isize).wrapping_sub(first.wrapping_add(turn * stride) as isize)
+        } else {
+            0
+        };
+        Self { first, stride, last: wanted - 1, turn, jump }
     }
 
-    /// Asks for the next `count` lines.
+    /// Row `index`, or the last one.
     #[inline(always)]
-    pub(super) fn ask<S: Simd>(&mut self, s: S, count: usize) {
-        for _ in 0..count {
-            if self.left == 0 && !self.turn_page() {
-                return;
-            }
-            s.prefetch_l2(self.line);
-            self.line = self.line.wrapping_add(LINE);
-            self.left -= 1;
-        }
+    pub(super) fn row(&self, index: usize) -> *const u8 {
+        let index = index.min(self.last);
+        let row = self.first.wrapping_add(index * self.stride);
+        if index < self.turn { row } else { row.wrapping_offset(self.jump) }
     }
+}
 
-    /// Goes on to the lines of the next rows, if any are wanted.
-    fn turn_page(&mut self) -> bool {
-        if self.position >= self.end {
-            return false;
-        }
-        let pages = self.job.rows_of(self.pool);
-        // SAFETY: the position is one of the tile's.
-        let (row, left) = unsafe { pages.row(self.position) };
-        let rows = left.min(self.end - self.position);
-        (self.line, self.left) = (row, (rows * pages.stride * pages.element.size()).div_ceil(LINE));
-        self.position += rows;
-        true
+/// Asks for `lines` lines from `start` on.
+#[inline(always)]
+pub(super) fn ask<S: Simd>(s: S, start: *const u8, lines: usize) {
+    for i in 0..lines {
+        s.prefetch_l2(start.wrapping_add(i * LINE));
     }
 }
 
