@@ -1,7 +1,7 @@
 //! Attention of a ragged batch over paged keys and values, blocked, with an online softmax (Dao et al., 2022).
 //!
 //! A tile is a few consecutive tokens of one sequence with all query heads of one KV head; no score outlives it. Two
-//! kernels share that frame: `many` holds one query row in each vector lane (prefill, large groups) and converts keys and
+//! kernels share that frame: `many` holds one query row in each vector lane (prefill) and converts keys and
 //! values to `f32` in scratch memory once, 64 positions at a time; `few` lays vectors along the head dimension (decode) and
 //! converts them in registers, once for up to six rows. Long contexts of short batches are cut into partitions that are
 //! joined in a second phase; how they are cut depends on the shapes alone, so results do not depend on the number of
@@ -28,6 +28,8 @@ const KEYS: usize = 64;
 pub(in crate::kernel) const SLACK: usize = 8;
 /// Query rows (tokens times heads of a group) of a tile: whole vectors of every level.
 pub(in crate::kernel) const ROWS: usize = 48;
+/// The most rows of a tile that the kernel of few rows takes, at any level.
+const FEW: usize = 32;
 /// Fewer keys than this are not worth a partition.
 const SMALLEST_PARTITION: usize = 512;
 /// How many units a step should have at least, if its context is long enough.
@@ -223,9 +225,10 @@ impl Attention {
         }
     }
 
-    /// Whether a tile would leave more than half of the lanes empty if each held a row.
+    /// Whether a tile has so few rows that to convert keys and values again for every few of them takes less time than to
+    /// bring them, converted, to scratch memory and back. Measured with AVX-512 and AVX2.
     fn few_rows(&self, tile: &Tile) -> bool {
-        2 * tile.rows() <= self.lanes()
+        tile.rows() <= if self.level.isa() == Isa::Avx512 { FEW } else { 12 }
     }
 
     fn lanes(&self) -> usize {

@@ -1,4 +1,4 @@
-//! Tiles of few query rows: vectors along the head dimension, as a decode step wants it.
+//! Tiles of few query rows, as decode steps have: vectors along the head dimension.
 //!
 //! Keys and values are converted in registers, straight from their pages, and while some are multiplied the lines of the
 //! next ones are asked for one by one, as far as the second-level cache: a decode step should read the pool as fast as the
@@ -20,6 +20,7 @@ const KEYS_AT_ONCE: usize = 4;
 const ROWS_AT_ONCE: usize = 6;
 /// From one row's scores to the next: those of the last keys that are scored together may lie past the block's end.
 const SCORES: usize = KEYS + 16;
+const _: () = assert!(super::FEW * SCORES <= (KEYS + super::SLACK) * super::ROWS, "the layout's scores");
 /// A cache line.
 const LINE: usize = 64;
 

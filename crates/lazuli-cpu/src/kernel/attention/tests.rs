@@ -179,9 +179,11 @@ fn a_prompt_attends_to_itself() {
 
 #[test]
 fn a_token_attends_to_a_deep_context() {
-    for heads in
-        [[1, 1, 8, 8], [3, 1, 24, 24], [12, 2, 128, 128], [10, 2, 64, 64], [32, 8, 96, 96], [7, 1, 40, 40]]
-    {
+    let small =
+        [[1, 1, 8, 8], [3, 1, 24, 24], [12, 2, 128, 128], [10, 2, 64, 64], [32, 8, 96, 96], [7, 1, 40, 40]];
+    // On either side of where a tile has many rows.
+    let large = [[12, 1, 64, 64], [13, 1, 64, 64], [32, 1, 64, 64], [33, 1, 64, 64]];
+    for heads in small.into_iter().chain(large) {
         check(heads, &[(0, 1499, 1)], PLAIN);
         check(heads, &[(0, 63, 1)], PLAIN);
         check(heads, &[(0, 0, 1)], PLAIN);
