@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use super::Element;
 use crate::simd::{Isa, Level};
+use load::Pool;
 
 pub use schedule::{Batch, Schedule};
 
@@ -198,6 +199,8 @@ impl Attention {
                 let job =
                     Job { attention: self, schedule, tile: &tile, arrays, scratch, layout: self.layout() };
                 if self.few_rows(&tile) {
+                    job.ask_pages(Pool::Keys);
+                    job.ask_pages(Pool::Values);
                     few::attend(self.level, &job);
                 } else {
                     many::attend(self.level, &job);

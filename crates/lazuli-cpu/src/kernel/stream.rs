@@ -10,19 +10,36 @@ pub fn sum(level: Level, words: &[i32]) -> i32 {
     add_up(level, words)
 }
 
+/// The smallest page of memory, in bytes.
+const PAGE: usize = 4096;
+
 /// Asks for `bytes` bytes, as far as the second-level cache: any address will do.
 pub fn ask(level: Level, start: *const u8, bytes: usize) {
     ask_lines(level, start, bytes);
 }
 
+/// Asks for one line of each page of `bytes` bytes that will be read soon, and so for where these pages lie: walks of page
+/// tables go on beside each other, while a core that comes to a page unprepared waits for its walk. Any address will do.
+pub fn ask_pages(level: Level, start: *const u8, bytes: usize) {
+    ask_each_page(level, start, bytes);
+}
+
 stamp! {
     fn add_up(words: &[i32]) -> i32 = add_up_generic;
     fn ask_lines(start: *const u8, bytes: usize) = ask_lines_generic;
+    fn ask_each_page(start: *const u8, bytes: usize) = ask_each_page_generic;
 }
 
 #[inline(always)]
 fn ask_lines_generic<S: Simd>(s: S, start: *const u8, bytes: usize) {
     for at in (0..bytes).step_by(64) {
+        s.prefetch_l2(start.wrapping_add(at));
+    }
+}
+
+#[inline(always)]
+fn ask_each_page_generic<S: Simd>(s: S, start: *const u8, bytes: usize) {
+    for at in (0..bytes).step_by(PAGE) {
         s.prefetch_l2(start.wrapping_add(at));
     }
 }

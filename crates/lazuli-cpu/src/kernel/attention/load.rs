@@ -1,7 +1,7 @@
 //! Keys and values in their pages: where they lie, converted to `f32` in scratch memory, or asked for ahead of time.
 
-use super::super::Element;
 use super::super::element::{BF16, F16, F32, Float};
+use super::super::{Element, stream};
 use super::{Job, KEYS};
 use crate::simd::Simd;
 
@@ -138,6 +138,19 @@ impl Job<'_> {
     pub(super) unsafe fn rows<E: Float>(&self, pool: Pool, position: usize, count: usize) -> Rows<E> {
         // SAFETY: the schedule checked the pages of all positions that the tile sees.
         unsafe { self.rows_of(pool).run(position, count) }
+    }
+
+    /// Asks for where the pages of memory lie that the tile will read.
+    pub(super) unsafe fn ask_pages(&self, pool: Pool) {
+        let (rows, keys) = (self.rows_of(pool), &self.tile.keys);
+        let mut position = keys.start;
+        while position < keys.end {
+            // SAFETY: the positions are the tile's.
+            let (first, left) = unsafe { rows.row(position) };
+            let count = left.min(keys.end - position);
+            stream::ask_pages(self.attention.level, first, count * rows.stride * rows.element.size());
+            position += count;
+        }
     }
 
     /// Converts `count` rows of a pool from position `start` on; the padding of each row becomes zero.

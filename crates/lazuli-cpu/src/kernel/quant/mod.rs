@@ -26,6 +26,7 @@ mod tests;
 pub use acts::Activations;
 pub use steps::TwoSteps;
 
+use super::stream;
 use crate::simd::{Isa, Level, stamp_dot, stamp_permute};
 use acts::{Forms, TILE};
 use blocks::{Blocks, GROUP, SideLayout, SidePlanes, Sides};
@@ -265,6 +266,7 @@ impl QuantMatmul {
                 stride: args.out_stride,
                 next,
             };
+            stream::ask_pages(self.level, self.row(args, rows.start), rows.len() * self.row_bytes[0]);
             // Up to where what comes next is asked for.
             let end = rows
                 .end
