@@ -1,11 +1,10 @@
 //! Attention of a ragged batch over paged keys and values, blocked, with an online softmax (Dao et al., 2022).
 //!
 //! A tile is a few consecutive tokens of one sequence with all query heads of one KV head; no score outlives it. Two
-//! kernels share that frame: `many` holds one query row in each vector lane (prefill) and converts keys and
-//! values to `f32` in scratch memory once, 64 positions at a time; `few` lays vectors along the head dimension (decode) and
-//! converts them in registers, once for up to six rows. Long contexts of short batches are cut into partitions that are
-//! joined in a second phase; how they are cut depends on the shapes alone, so results do not depend on the number of
-//! workers.
+//! kernels share that frame: `many` holds one query row in each vector lane (prefill) and converts keys and values to
+//! `f32` in scratch memory once, 64 positions at a time; `few` lays vectors along the head dimension (decode) and converts
+//! them in registers, once for up to six rows. Long contexts of short batches are cut into partitions that are joined in a
+//! second phase; how they are cut depends on the shapes alone, so results do not depend on the number of workers.
 
 mod few;
 mod finish;

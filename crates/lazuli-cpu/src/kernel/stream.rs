@@ -10,6 +10,8 @@ pub fn sum(level: Level, words: &[i32]) -> i32 {
     add_up(level, words)
 }
 
+/// A cache line, in bytes.
+const LINE: usize = 64;
 /// The smallest page of memory, in bytes.
 const PAGE: usize = 4096;
 
@@ -21,24 +23,25 @@ pub fn ask(level: Level, start: *const u8, bytes: usize) {
 /// Asks for one line of each page of `bytes` bytes that will be read soon, and so for where these pages lie: walks of page
 /// tables go on beside each other, while a core that comes to a page unprepared waits for its walk. Any address will do.
 pub fn ask_pages(level: Level, start: *const u8, bytes: usize) {
-    ask_each_page(level, start, bytes);
+    ask_one_of_each_page(level, start, bytes);
 }
 
 stamp! {
     fn add_up(words: &[i32]) -> i32 = add_up_generic;
-    fn ask_lines(start: *const u8, bytes: usize) = ask_lines_generic;
-    fn ask_each_page(start: *const u8, bytes: usize) = ask_each_page_generic;
+    fn ask_lines(start: *const u8, bytes: usize) = ask_each_line;
+    fn ask_one_of_each_page(start: *const u8, bytes: usize) = ask_each_page;
 }
 
+/// [`ask`] within a kernel.
 #[inline(always)]
-fn ask_lines_generic<S: Simd>(s: S, start: *const u8, bytes: usize) {
-    for at in (0..bytes).step_by(64) {
+pub(in crate::kernel) fn ask_each_line<S: Simd>(s: S, start: *const u8, bytes: usize) {
+    for at in (0..bytes).step_by(LINE) {
         s.prefetch_l2(start.wrapping_add(at));
     }
 }
 
 #[inline(always)]
-fn ask_each_page_generic<S: Simd>(s: S, start: *const u8, bytes: usize) {
+fn ask_each_page<S: Simd>(s: S, start: *const u8, bytes: usize) {
     for at in (0..bytes).step_by(PAGE) {
         s.prefetch_l2(start.wrapping_add(at));
     }

@@ -5,7 +5,8 @@
 //! memory gives it.
 
 use super::super::element::{BF16, Element, F16, F32, Float};
-use super::load::{Ahead, Pool, Rows, ask};
+use super::super::stream::ask_each_line;
+use super::load::{Ahead, Pool, Rows};
 use super::{Job, KEYS, MASKED};
 use crate::simd::{Simd, array, math, stamp};
 
@@ -21,8 +22,6 @@ const ROWS_AT_ONCE: usize = 6;
 /// From one row's scores to the next: those of the last keys that are scored together may lie past the block's end.
 const SCORES: usize = KEYS + 16;
 const _: () = assert!(super::FEW * SCORES <= (KEYS + super::SLACK) * super::ROWS, "the layout's scores");
-/// A cache line.
-const LINE: usize = 64;
 
 #[inline(always)]
 unsafe fn attend_tile<S: Simd>(s: S, job: &Job<'_>) {
@@ -161,7 +160,7 @@ unsafe fn score<S: Simd, E: Float, const R: usize>(
         let mut d = 0;
         while d + S::LANES <= dim {
             if row == 0 {
-                ask(s, wanted, bytes.div_ceil(LINE));
+                ask_each_line(s, wanted, bytes);
                 wanted = wanted.wrapping_add(bytes);
             }
             let queries = array!(r in R, s.zero(), s.load(q.add(r * layout.k_row + d)));
@@ -278,7 +277,7 @@ unsafe fn add_columns<S: Simd, E: Float, const R: usize, const N: usize>(
     ahead: &Ahead,
 ) {
     let (layout, v_dim) = (&job.layout, job.attention.shape.v_dim);
-    let lines = (N * S::LANES * size_of::<E::Bits>()).div_ceil(LINE);
+    let bytes = N * S::LANES * size_of::<E::Bits>();
     // SAFETY: the caller's promise.
     unsafe {
         let out = job.at(layout.out).add(row * layout.v_row + d);
@@ -294,7 +293,7 @@ unsafe fn add_columns<S: Simd, E: Float, const R: usize, const N: usize>(
         }
         for key in 0..values.count {
             if row == 0 {
-                ask(s, ahead.row(at + key).wrapping_add(d * size_of::<E::Bits>()), lines);
+                ask_each_line(s, ahead.row(at + key).wrapping_add(d * size_of::<E::Bits>()), bytes);
             }
             let weight = array!(r in R, s.zero(), s.splat(*weights.add(r * SCORES + key)));
             for n in 0..N {

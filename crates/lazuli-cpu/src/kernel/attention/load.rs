@@ -5,9 +5,6 @@ use super::super::{Element, stream};
 use super::{Job, KEYS};
 use crate::simd::Simd;
 
-/// A cache line.
-const LINE: usize = 64;
-
 /// Which of the two pools.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pool {
@@ -206,14 +203,6 @@ impl Ahead {
         let index = index.min(self.last);
         let row = self.first.wrapping_add(index * self.stride);
         if index < self.turn { row } else { row.wrapping_offset(self.jump) }
-    }
-}
-
-/// Asks for `lines` lines from `start` on.
-#[inline(always)]
-pub(super) fn ask<S: Simd>(s: S, start: *const u8, lines: usize) {
-    for i in 0..lines {
-        s.prefetch_l2(start.wrapping_add(i * LINE));
     }
 }
 

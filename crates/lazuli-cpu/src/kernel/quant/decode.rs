@@ -2,6 +2,7 @@
 
 use super::acts::{Activations, Forms, Row};
 use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides, unrolled};
+use crate::kernel::stream::ask_each_line;
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
@@ -126,9 +127,7 @@ pub(super) fn prefetch<S: Dot>(s: S, start: *const u8, bytes: usize) {
 /// their way to that than to the first, in which the activations are to stay.
 #[inline(always)]
 pub(super) fn prefetch_weights<S: Dot>(s: S, start: *const u8, bytes: usize) {
-    for line in (0..bytes).step_by(LINE) {
-        s.prefetch_l2(start.wrapping_add(line));
-    }
+    ask_each_line(s, start, bytes);
 }
 
 /// What a weight row has summed up: 16 lanes of scaled products, and 8 of mins.
