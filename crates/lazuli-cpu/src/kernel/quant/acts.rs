@@ -78,10 +78,12 @@ pub(super) struct Row {
     pub units: *const f32,
     /// The multiple for each 32 codes.
     pub multiples: *const i16,
+    /// The sum of each 16 codes.
+    pub fine_sums: *const i16,
     /// The codes again, groups of 32 in the order 0, 2, 1, 3 within each 128: that of nibbles in 64 bytes of Q4_K.
     pub paired: *const u8,
-    /// The codes again, of each 128 the first halves of the four groups and then the second: the order of nibbles in
-    /// four blocks of Q4_0.
+    /// The codes again, of each 256 the first halves of four groups, then their second halves, and the same of the other four:
+    /// the order of nibbles in eight blocks of Q4_0 as [`Dot::bytes_of_four`] takes them.
     pub halved: *const u8,
     /// The values themselves, for weights that are multiplied as floats.
     pub values: *const f32,
@@ -202,7 +204,7 @@ impl Activations {
     }
 
     fn row_bytes(self) -> usize {
-        self.padded() * (1 + 1 + 1 + 4) + self.padded() / GROUP * (4 + 4 + 2) + self.padded() / OCTET * 4
+        self.padded() * (1 + 1 + 1 + 4) + self.padded() / GROUP * (4 + 4 + 2 + 4) + self.padded() / OCTET * 4
     }
 
     fn row_units(self) -> usize {
@@ -246,8 +248,9 @@ impl Activations {
             let scales = values.add(self.padded());
             let sums = scales.add(self.padded() / GROUP);
             let units = sums.add(self.padded() / GROUP);
-            let multiples = units.add(self.padded() / OCTET).cast();
-            Row { codes, scales, sums, units, multiples, paired, halved, values }
+            let multiples = units.add(self.padded() / OCTET).cast::<i16>();
+            let fine_sums = multiples.add(self.padded() / GROUP);
+            Row { codes, scales, sums, units, multiples, fine_sums, paired, halved, values }
         }
     }
 
@@ -486,11 +489,14 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
             let x = whole(x.add(at), OCTET.min(shape.k - at), &mut room);
             let Multiples { unit, times, rounding } = Multiples::of(s, x);
             let quarters = rounding.codes(s, x);
-            let mut sums = [0; OCTET / GROUP];
+            let (mut sums, mut fine_sums) = ([0; OCTET / GROUP], [0; OCTET / HALF]);
             let mut codes = [0u8; OCTET];
             for c in 0..QUARTERS {
-                let [a, b, d, e] = s.sums_of_runs(quarters[c]);
-                (sums[2 * c], sums[2 * c + 1]) = (a + b, d + e);
+                let runs = s.sums_of_runs(quarters[c]);
+                (sums[2 * c], sums[2 * c + 1]) = (runs[0] + runs[1], runs[2] + runs[3]);
+                for i in 0..4 {
+                    fine_sums[4 * c + i] = runs[i] as i16;
+                }
                 s.store_bytes(codes.as_mut_ptr().add(c * PAIR), quarters[c]);
             }
             row.units.add(at / OCTET).cast_mut().write(noted(unit));
@@ -508,6 +514,7 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
                 for c in 0..QUARTERS {
                     s.store_bytes(row.codes.add(at + c * PAIR).cast_mut(), quarters[c]);
                 }
+                row.fine_sums.add(at / HALF).cast_mut().cast::<[i16; OCTET / HALF]>().write(fine_sums);
             }
             if shape.forms.has(Forms::PAIRED) {
                 for g in 0..OCTET / GROUP {
@@ -516,15 +523,24 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
                 }
             }
             if shape.forms.has(Forms::HALVED) {
-                const HALF: usize = GROUP / 2;
                 for half in 0..OCTET / HALF {
                     let (g, second) = (half / 2, half % 2);
-                    let to = row.halved.add(at + (g / 4 * 8 + 4 * second + g % 4) * HALF).cast_mut();
+                    let to = row.halved.add(at + halved_at::<S>(g, second)).cast_mut();
                     codes.add(half * HALF).copy_to_nonoverlapping(to, HALF);
                 }
             }
         }
     }
+}
+
+/// Half a group.
+pub(super) const HALF: usize = GROUP / 2;
+
+/// Where the first or second half of group `g` of 256 codes begins in [`Row::halved`].
+#[inline(always)]
+pub(super) fn halved_at<S: Dot>(g: usize, second: usize) -> usize {
+    let place = S::PLACES[g];
+    (place / 4 * 8 + 4 * second + place % 4) * HALF
 }
 
 /// Quantises the rows at `x` as those of tile `t`; rows past the last are zero.

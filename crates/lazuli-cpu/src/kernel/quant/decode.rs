@@ -64,18 +64,31 @@ impl Job {
     /// The starts of `R` weight rows from row `n` on; past the job's last it is repeated.
     #[inline(always)]
     pub unsafe fn starts<const R: usize>(&self, n: usize) -> [*const u8; R] {
-        let mut starts = [self.weights; R];
-        for r in 0..R {
-            // SAFETY: the job's rows exist.
-            starts[r] = unsafe { self.weights.add((n + r).min(self.rows.end - 1) * self.row_bytes) };
+        // SAFETY: the job's rows exist.
+        unsafe {
+            let first = self.weights.add(n * self.row_bytes);
+            let last = self.rows.end - 1 - n;
+            let mut starts = [first; R];
+            for r in 0..R {
+                starts[r] = first.add(r.min(last) * self.row_bytes);
+            }
+            starts
         }
-        starts
     }
 
-    /// Whether four rows at a time are better than two: where rows are short, and registers enough.
+    /// How many rows of weights and of activations are best taken at a time: `narrow` of the first with AVX2, whose sixteen
+    /// registers are soon full, and `short` with AVX-512 where rows are short.
     #[inline(always)]
-    pub fn by_fours<S: Dot>(&self) -> bool {
-        self.shape.m == 1 && self.shape.k <= SHORT && const { matches!(S::ISA, Isa::Avx512) }
+    pub fn at_a_time<S: Dot>(&self, narrow: usize, short: usize) -> (usize, usize) {
+        match S::ISA {
+            // Plain code gains nothing from more, and is long as it is.
+            Isa::Scalar => (1, 1),
+            // Further pairs of activations find the weights in the first-level cache.
+            _ if self.shape.m > 1 => (1, 2),
+            Isa::Avx2 => (narrow, 1),
+            Isa::Avx512 if self.shape.k <= SHORT => (short, 1),
+            Isa::Avx512 | Isa::Neon => (2, 1),
+        }
     }
 
     /// Writes what `R` weight rows from row `n` on have summed up with `M` rows of activations from row `token` on, those
@@ -380,16 +393,11 @@ pub(super) const fn forms<F: Blocks>() -> Forms {
 pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        if const { matches!(S::ISA, Isa::Scalar) } {
-            // Plain code gains nothing from more at a time, and is long as it is.
-            walk::<S, F, 1, 1>(s, job);
-        } else if F::LEN < OCTET && F::PLANES == 1 && job.by_fours::<S>() {
-            walk::<S, F, ROWS, 1>(s, job);
-        } else if job.shape.m == 1 {
-            walk::<S, F, 2, 1>(s, job);
-        } else {
-            // Further pairs of activations find the weights in the first-level cache.
-            walk::<S, F, 1, 2>(s, job);
+        match job.at_a_time::<S>(2, if F::LEN < OCTET && F::PLANES == 1 { ROWS } else { 2 }) {
+            (1, 1) => walk::<S, F, 1, 1>(s, job),
+            (2, 1) => walk::<S, F, 2, 1>(s, job),
+            (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),
+            _ => walk::<S, F, 1, 2>(s, job),
         }
     }
 }

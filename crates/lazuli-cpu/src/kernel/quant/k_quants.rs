@@ -7,31 +7,14 @@ use super::formats::{Q4K, Q5K, Q6K};
 use super::superblock::Superblock;
 use crate::simd::Dot;
 
-/// The 6-bit scales and mins of Q4_K and Q5_K, one to a byte: the first four of each stand whole in the first two
-/// words, the other four are split between the last word's nibbles and the top bits of the first two.
-#[inline(always)]
-unsafe fn six_bit(o: Octet) -> (u64, u64) {
-    unsafe {
-        let first = u64::from_le(o.at(4).cast::<u64>().read_unaligned());
-        let last = u64::from(read_u32(o.at(12)));
-        let low = first & 0x3f3f_3f3f_3f3f_3f3f;
-        let nibbles = (last | last << 28) & 0x0f0f_0f0f_0f0f_0f0f;
-        let high = (first >> 2 & 0x3030_3030_3030_3030) | nibbles;
-        ((low & 0xffff_ffff) | high << 32, low >> 32 | (high & !0xffff_ffff))
-    }
-}
-
 /// What Q4_K and Q5_K share: quarters of the block in the paired order of groups.
 macro_rules! six_bit {
     () => {
         const MINS: bool = true;
         const PAIRED: bool = true;
         #[inline(always)]
-        unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, u64) {
-            unsafe {
-                let (scales, mins) = six_bit(o);
-                (s.factors_u8(scales, multiples), mins)
-            }
+        unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, S::Eight) {
+            unsafe { s.factors_six_bits(o.at(4), multiples) }
         }
         #[inline(always)]
         fn add<S: Dot, const H: usize>(
@@ -90,8 +73,12 @@ impl Superblock for Q6K {
         unsafe { <Self as super::blocks::Blocks>::codes::<S, C>(s, o) }
     }
     #[inline(always)]
-    unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, u64) {
-        unsafe { (s.factors_i8(o.at(192), multiples), 0) }
+    unsafe fn fine_scales(o: Octet) -> *const u8 {
+        unsafe { o.at(192) }
+    }
+    #[inline(always)]
+    unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, S::Eight) {
+        unsafe { (s.factors_i8(Self::fine_scales(o), multiples), s.eight_splat(0.0)) }
     }
     #[inline(always)]
     fn add<S: Dot, const H: usize>(s: S, acc: S::Sums, sums: [S::Sums; 2], factors: S::Factors) -> S::Sums {

@@ -8,6 +8,7 @@
 mod acts;
 mod blocks;
 mod decode;
+mod ends;
 mod float8;
 mod formats;
 mod gemm;
@@ -55,6 +56,8 @@ pub struct QuantMatmul {
     threads: usize,
     /// Whether workers wait for each other when it is done, so that its last units should be small.
     last: bool,
+    /// The units for few rows.
+    few: Cut,
     kernels: Kernels,
 }
 
@@ -145,23 +148,29 @@ impl QuantMatmul {
             n.checked_mul(*bytes)?;
         }
         let (layout, tile) = side_layout(format)?;
-        Some(Self { level, n, k, row_bytes, tile, layout, threads: 1, last: false, kernels })
+        let few = Cut { large: 0, larges: 0, small: 0 };
+        Some(Self { level, n, k, row_bytes, tile, layout, threads: 1, last: false, few, kernels }.cut_anew())
+    }
+
+    /// The same product with its units for few rows, which are asked for too often to be counted each time.
+    fn cut_anew(self) -> Self {
+        Self { few: self.few_cut(), ..self }
     }
 
     /// The same product, its units cut for `threads` workers that take them in turn as they become free.
     pub fn for_threads(self, threads: usize) -> Self {
-        Self { threads: threads.max(1), ..self }
+        Self { threads: threads.max(1), ..self }.cut_anew()
     }
 
     /// The same product where workers wait for each other after it: with small units at its end, which even out that one
     /// worker began later or reads more slowly.
     pub fn before_a_barrier(self) -> Self {
-        Self { last: true, ..self }
+        Self { last: true, ..self }.cut_anew()
     }
 
     /// The product with `n` of the weight rows, in one unit's worth of pieces.
     pub fn part(self, n: usize) -> Self {
-        Self { n, threads: 1, last: false, ..self }
+        Self { n, threads: 1, last: false, ..self }.cut_anew()
     }
 
     /// Weight rows: values of an output row.
@@ -332,26 +341,39 @@ impl QuantMatmul {
         }
     }
 
-    /// The units: whole panels for many rows, fours for few, and as many of each size for each worker.
+    /// The units of a product with `m` rows.
     fn cut(&self, m: usize) -> Cut {
-        let few = self.activations(m).few();
-        let row_bytes = self.row_bytes.iter().sum::<usize>();
-        let step = if few { decode::ROWS } else { self.panel_rows() };
-        let (work, most) = if few {
-            (self.n * row_bytes, DECODE_UNIT_BYTES)
+        if self.activations(m).few() {
+            self.few
         } else {
-            (m * self.n * self.k, PREFILL_UNIT_MACS)
-        };
-        let units = work.div_ceil(most * self.threads).max(2) * self.threads;
-        let rows = |count: usize, units: usize| count.div_ceil(units).next_multiple_of(step).max(step);
-        let even = rows(self.n, units);
-        let least = SMALL_UNIT_BYTES.div_ceil(row_bytes).next_multiple_of(step);
-        if !(few && self.last && self.threads > 1) || even < 2 * least {
-            return Cut { large: even, larges: 0, small: even };
+            self.even_cut(m * self.n * self.k, PREFILL_UNIT_MACS, self.panel_rows())
         }
-        let larges = units - self.threads;
-        let large = (self.n - self.threads * even / 2) / larges / step * step;
-        let small = least.max(rows(self.n - larges * large, SMALLS * self.threads));
+    }
+
+    /// How many units there are at least, if `most` work is too much for one: as many for each worker.
+    fn even_units(&self, work: usize, most: usize) -> usize {
+        work.div_ceil(most * self.threads).max(2) * self.threads
+    }
+
+    /// So many units of whole steps of rows.
+    fn even_cut(&self, work: usize, most: usize, step: usize) -> Cut {
+        let rows = rows_of_each(self.n, self.even_units(work, most), step);
+        Cut { large: rows, larges: 0, small: rows }
+    }
+
+    /// The units for few rows: large ones first where workers wait for each other in the end.
+    fn few_cut(&self) -> Cut {
+        let step = decode::ROWS;
+        let row_bytes = self.row_bytes.iter().sum::<usize>();
+        let work = self.n.saturating_mul(row_bytes);
+        let even = self.even_cut(work, DECODE_UNIT_BYTES, step);
+        let least = SMALL_UNIT_BYTES.div_ceil(row_bytes).next_multiple_of(step);
+        if !(self.last && self.threads > 1) || even.large < 2 * least {
+            return even;
+        }
+        let larges = self.even_units(work, DECODE_UNIT_BYTES) - self.threads;
+        let large = (self.n - self.threads * even.large / 2) / larges / step * step;
+        let small = least.max(rows_of_each(self.n - larges * large, SMALLS * self.threads, step));
         Cut { large, larges, small }
     }
 
@@ -382,6 +404,11 @@ impl QuantMatmul {
         let cut = self.cut(m);
         cut.start(units.start).min(self.n)..cut.start(units.end).min(self.n)
     }
+}
+
+/// Rows of each of `units` units of `rows` rows, whole steps.
+fn rows_of_each(rows: usize, units: usize, step: usize) -> usize {
+    rows.div_ceil(units).next_multiple_of(step).max(step)
 }
 
 /// Lanes of the level's vectors.

@@ -3,11 +3,12 @@
 //! The 16 bytes of each of four blocks fill a vector, which holds the first halves of the blocks in its low nibbles and
 //! the second in its high ones. With the activations in that order ([`Row::halved`]) both products of a block end up in
 //! the same lanes: one conversion to float and one multiplication by scales serve 128 codes, where [`super::decode`]
-//! needs one for each 64.
+//! needs one for each 64. Narrow vectors bring the sums of eight blocks together first, so that one serves 256.
 
 use super::acts::{Forms, Row};
 use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
 use super::decode::{Job, ROWS, Sum, prefetch_weights};
+use super::ends;
 use super::formats::{Q4_0, Q4_1, Q5_0, Q5_1};
 use super::planar::E2M1_RAISED;
 use super::tables::GgufMxfp4;
@@ -15,7 +16,7 @@ use crate::simd::{Dot, Isa};
 
 /// Such blocks, with one plane, whose weights are `scale * code + min`.
 pub(super) trait Nibbles: Blocks {
-    /// Of blocks `4 H .. 4 H + 4` of an octet: the first 16 codes of each, and the other 16 of each.
+    /// Of half `H` of an octet's blocks ([`Dot::PLACES`]): the first 16 codes of each, and the other 16 of each.
     unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2];
     /// The scales of the octet's eight blocks, and what is added to each of their weights.
     unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2];
@@ -30,10 +31,10 @@ macro_rules! nibbles {
             unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
                 // SAFETY: the caller gives eight whole blocks.
                 unsafe {
-                    let both = s.bytes_of_four::<$bytes, $at>(o.at(4 * H * $bytes));
+                    let both = s.bytes_of_four::<$bytes, $at, H>(o.at(0));
                     let codes = [s.low_nibbles(both), s.high_nibbles(both)];
                     $(
-                        let fifths = s.bits_of_four::<$bytes, $fifths>(o.at(4 * H * $bytes), 0x10);
+                        let fifths = s.bits_of_four::<$bytes, $fifths, H>(o.at(0), 0x10);
                         let codes = [s.or_bytes(codes[0], fifths[0]), s.or_bytes(codes[1], fifths[1])];
                     )?
                     codes
@@ -68,7 +69,7 @@ impl Nibbles for GgufMxfp4 {
     #[inline(always)]
     unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
         // SAFETY: the caller gives eight whole blocks.
-        let both = unsafe { s.bytes_of_four::<17, 1>(o.at(4 * H * 17)) };
+        let both = unsafe { s.bytes_of_four::<17, 1, H>(o.at(0)) };
         [s.lookup(&E2M1_RAISED, s.low_nibbles(both)), s.lookup(&E2M1_RAISED, s.high_nibbles(both))]
     }
     #[inline(always)]
@@ -77,6 +78,11 @@ impl Nibbles for GgufMxfp4 {
         let scales = unsafe { Self::scales(s, o, s.eight_splat(1.0)) };
         [scales, s.eight_mul(scales, s.eight_splat(-f32::from(Self::OFFSET)))]
     }
+}
+
+/// Whether the sums of eight blocks are brought together before they are scaled.
+const fn together<S: Dot>() -> bool {
+    matches!(S::ISA, Isa::Avx2)
 }
 
 /// Adds the products of the first `blocks` of eight blocks of each of `R` rows with `M` rows of activations. What
@@ -91,7 +97,51 @@ unsafe fn octet<S: Dot, F: Nibbles, const R: usize, const M: usize>(
 ) {
     // SAFETY: the caller gives whole octets of weights, and activation rows are padded to whole octets.
     unsafe {
-        let mut scales = [[s.eight_splat(0.0); M]; R];
+        if const { together::<S>() } {
+            // Before the factors: loads that overlap with theirs would be split by the compiler.
+            let first = half::<S, F, R, M, 0>(s, weights, acts, at);
+            let second = half::<S, F, R, M, 1>(s, weights, acts, at);
+            let scales = scales::<S, F, R, M>(s, weights, acts, (at, blocks), sums);
+            for r in 0..R {
+                for m in 0..M {
+                    let dots = [first[r][m], second[r][m]];
+                    sums[r][m].0 = s.fold_blocks(sums[r][m].0, dots, scales[r][m]);
+                }
+            }
+            return;
+        }
+        let scales = scales::<S, F, R, M>(s, weights, acts, (at, blocks), sums);
+        let first = half::<S, F, R, M, 0>(s, weights, acts, at);
+        for r in 0..R {
+            for m in 0..M {
+                let scales = s.wide_low(scales[r][m]);
+                sums[r][m].0 = s.fold_quads::<0>(sums[r][m].0, first[r][m], scales);
+            }
+        }
+        if blocks > OCTET / GROUP / 2 {
+            let second = half::<S, F, R, M, 1>(s, weights, acts, at);
+            for r in 0..R {
+                for m in 0..M {
+                    let scales = s.wide_low(scales[r][m]);
+                    sums[r][m].0 = s.fold_quads::<1>(sums[r][m].0, second[r][m], scales);
+                }
+            }
+        }
+    }
+}
+
+/// What the products of an octet are scaled with, 0 after the first `blocks`. Adds its mins to the sums.
+#[inline(always)]
+unsafe fn scales<S: Dot, F: Nibbles, const R: usize, const M: usize>(
+    s: S,
+    weights: [Octet; R],
+    acts: &[Row; M],
+    (at, blocks): (usize, usize),
+    sums: &mut [[Sum<S>; M]; R],
+) -> [[S::Eight; M]; R] {
+    let mut scales = [[s.eight_splat(0.0); M]; R];
+    // SAFETY: as for `octet`.
+    unsafe {
         for r in 0..R {
             let [mut scale, mut min] = F::factors(s, weights[r]);
             if blocks < OCTET / GROUP {
@@ -104,37 +154,13 @@ unsafe fn octet<S: Dot, F: Nibbles, const R: usize, const M: usize>(
                 sums[r][m].1 = s.eight_fma(min, s.eight(acts[m].sums.add(group)), sums[r][m].1);
             }
         }
-        // Narrow vectors are better brought together before they are scaled.
-        let all = blocks > OCTET / GROUP / 2;
-        let together = all && const { matches!(S::ISA, Isa::Avx2) };
-        let first = half::<S, F, R, M, 0>(s, weights, acts, at);
-        if !together {
-            for r in 0..R {
-                for m in 0..M {
-                    let scales = s.wide_low(scales[r][m]);
-                    sums[r][m].0 = s.fold_quads::<0>(sums[r][m].0, first[r][m], scales);
-                }
-            }
-        }
-        if all {
-            let second = half::<S, F, R, M, 1>(s, weights, acts, at);
-            for r in 0..R {
-                for m in 0..M {
-                    let (sum, scales) = (&mut sums[r][m].0, scales[r][m]);
-                    *sum = if together {
-                        s.fold_blocks(*sum, [first[r][m], second[r][m]], scales)
-                    } else {
-                        s.fold_quads::<1>(*sum, second[r][m], s.wide_low(scales))
-                    };
-                }
-            }
-        }
     }
+    scales
 }
 
 /// The dot products of half an octet.
 #[inline(always)]
-unsafe fn half<S: Dot, F: Nibbles, const R: usize, const M: usize, const H: usize>(
+pub(super) unsafe fn half<S: Dot, F: Nibbles, const R: usize, const M: usize, const H: usize>(
     s: S,
     weights: [Octet; R],
     acts: &[Row; M],
@@ -230,14 +256,12 @@ pub(super) const fn forms<F: Nibbles>() -> Forms {
 pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        if const { matches!(S::ISA, Isa::Scalar) } {
-            walk::<S, F, 1, 1>(s, job);
-        } else if job.by_fours::<S>() {
-            walk::<S, F, ROWS, 1>(s, job);
-        } else if job.shape.m == 1 {
-            walk::<S, F, 2, 1>(s, job);
-        } else {
-            walk::<S, F, 1, 2>(s, job);
+        match job.at_a_time::<S>(1, ROWS) {
+            (1, 1) if const { together::<S>() } => ends::walk::<S, F>(s, job),
+            (1, 1) => walk::<S, F, 1, 1>(s, job),
+            (2, 1) => walk::<S, F, 2, 1>(s, job),
+            (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),
+            _ => walk::<S, F, 1, 2>(s, job),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! sums of four products. One multiplication scales two vectors of such sums, and one conversion to float serves 256
 //! weights, where [`super::decode`] needs one for each 64.
 
-use super::acts::{Forms, Row};
+use super::acts::{Forms, HALF, Row};
 use super::blocks::{GROUP, OCTET, Octet};
 use super::decode::{Job, Sum, prefetch_weights};
 use crate::simd::{Dot, Isa};
@@ -22,38 +22,56 @@ pub(super) trait Superblock: 'static {
 
     /// 64 codes: the `C`th quarter of the block.
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
+    /// The 16 integer scales, signed bytes, of a format whose codes have an offset; null for others.
+    unsafe fn fine_scales(_o: Octet) -> *const u8 {
+        std::ptr::null()
+    }
     /// The integer scales times the activations' multiples, and the integer mins.
-    unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, u64);
+    unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, S::Eight);
     /// `acc + sums * factors` for the sums of the two quarters of the `H`th half.
     fn add<S: Dot, const H: usize>(s: S, acc: S::Sums, sums: [S::Sums; 2], factors: S::Factors) -> S::Sums;
     /// `d` and `dmin`, the latter 0 where there are no mins.
     unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2];
 }
 
-/// Adds the products of a block of each of `R` rows with `M` rows of activations.
+/// Whether what is subtracted from codes is made up for by the activations' sums, not in each dot product.
+const fn by_sums<S: Dot, F: Superblock>() -> bool {
+    F::OFFSET > 0 && matches!(S::ISA, Isa::Avx2)
+}
+
+/// Adds the products of block `index` of each of `R` rows with `M` rows of activations.
 #[inline(always)]
 unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
     s: S,
     weights: [Octet; R],
     acts: &[Row; M],
-    at: usize,
+    index: usize,
     sums: &mut [[Sum<S>; M]; R],
 ) {
+    const GROUPS: usize = OCTET / GROUP;
+    const RUNS: usize = OCTET / HALF;
     // SAFETY: the caller gives whole blocks, and activations for as many weights.
     unsafe {
+        let at = index * OCTET;
         let mut totals = [[s.no_sums(); M]; R];
-        let mut factors = [[F::factors(s, weights[0], acts[0].multiples.add(at / GROUP)); M]; R];
+        let mut factors = [[F::factors(s, weights[0], acts[0].multiples.add(GROUPS * index)); M]; R];
         for r in 0..R {
             for m in 0..M {
-                factors[r][m] = F::factors(s, weights[r], acts[m].multiples.add(at / GROUP));
+                factors[r][m] = F::factors(s, weights[r], acts[m].multiples.add(GROUPS * index));
             }
         }
         let first = quarter::<S, F, R, M, 0>(s, weights, acts, at);
         let second = quarter::<S, F, R, M, 1>(s, weights, acts, at);
         for r in 0..R {
             for m in 0..M {
-                let sums = [first[r][m], second[r][m]];
-                totals[r][m] = F::add::<S, 0>(s, totals[r][m], sums, factors[r][m].0);
+                let pair = [first[r][m], second[r][m]];
+                totals[r][m] = F::add::<S, 0>(s, totals[r][m], pair, factors[r][m].0);
+                if const { by_sums::<S, F>() } {
+                    // Codes that are not centred fill all bits with half a block.
+                    let by = F::scales(s, weights[r])[0] * acts[m].units.add(index).read();
+                    sums[r][m].0 = s.add_wide(sums[r][m].0, totals[r][m], by);
+                    totals[r][m] = s.no_sums();
+                }
             }
         }
         let first = quarter::<S, F, R, M, 2>(s, weights, acts, at);
@@ -68,10 +86,21 @@ unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
             let [d, dmin] = F::scales(s, weights[r]);
             for m in 0..M {
                 let (wide, eight) = &mut sums[r][m];
-                *wide = s.add_wide(*wide, totals[r][m], d * acts[m].units.add(at / OCTET).read());
+                let by = d * acts[m].units.add(index).read();
+                *wide = s.add_wide(*wide, totals[r][m], by);
+                if const { by_sums::<S, F>() } {
+                    let numbers =
+                        [acts[m].multiples.add(GROUPS * index), acts[m].fine_sums.add(RUNS * index)];
+                    *wide = s.add_factors_i8(
+                        *wide,
+                        F::fine_scales(weights[r]),
+                        numbers,
+                        -f32::from(F::OFFSET) * by,
+                    );
+                }
                 if F::MINS {
-                    let mins = s.eight_mul(s.eight_u8(factors[r][m].1), s.eight_splat(-dmin));
-                    *eight = s.eight_fma(mins, s.eight(acts[m].sums.add(at / GROUP)), *eight);
+                    let mins = s.eight_mul(factors[r][m].1, s.eight_splat(-dmin));
+                    *eight = s.eight_fma(mins, s.eight(acts[m].sums.add(GROUPS * index)), *eight);
                 }
             }
         }
@@ -94,7 +123,7 @@ unsafe fn quarter<S: Dot, F: Superblock, const R: usize, const M: usize, const C
         for m in 0..M {
             let codes = if F::PAIRED { acts[m].paired } else { acts[m].codes };
             a[m] = s.bytes(codes.add(at + 64 * C));
-            if F::OFFSET > 0 {
+            if F::OFFSET > 0 && !const { by_sums::<S, F>() } {
                 start[m] = s.offset_sums(F::OFFSET, a[m]);
             }
         }
@@ -129,12 +158,12 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
         // One linear stream: the hardware follows two neighbouring ones less well.
         let mut stream = starts[0].wrapping_add(ahead);
-        for at in (0..job.shape.k).step_by(OCTET) {
+        for index in 0..job.shape.k / OCTET {
             if token == 0 {
                 prefetch_weights(s, stream, R * F::BYTES);
                 stream = stream.wrapping_add(R * F::BYTES);
             }
-            block::<S, F, R, M>(s, row, &acts, at, &mut sums);
+            block::<S, F, R, M>(s, row, &acts, index, &mut sums);
             for row in &mut row {
                 *row = Octet::of(row.0.add(F::BYTES));
             }
@@ -167,12 +196,10 @@ pub(super) const fn forms<F: Superblock>() -> Forms {
 pub(super) unsafe fn decode<S: Dot, F: Superblock>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        if const { matches!(S::ISA, Isa::Scalar) } {
-            walk::<S, F, 1, 1>(s, job);
-        } else if job.shape.m == 1 {
-            walk::<S, F, 2, 1>(s, job);
-        } else {
-            walk::<S, F, 1, 2>(s, job);
+        match job.at_a_time::<S>(1, 2) {
+            (1, 1) => walk::<S, F, 1, 1>(s, job),
+            (2, 1) => walk::<S, F, 2, 1>(s, job),
+            _ => walk::<S, F, 1, 2>(s, job),
         }
     }
 }

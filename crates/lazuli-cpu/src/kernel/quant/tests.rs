@@ -374,7 +374,7 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
 #[test]
 fn products_agree_with_f64_over_shapes() {
     for &format in FORMATS {
-        for k in [32, 64, 96, 256, 576, 640, 768, 1536] {
+        for k in [32, 64, 96, 256, 288, 576, 640, 768, 1536] {
             if k % format.block_len() != 0 {
                 continue;
             }

@@ -9,7 +9,7 @@ use super::bits::BitTables;
 use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
-use words::{NOWHERE, add_twos, picked, places, shifted, split, strided_words};
+use words::{NOWHERE, add_twos, picked, places, shifted, six_bits, split, strided_words, two_blocks};
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
 #[inline(always)]
@@ -127,6 +127,17 @@ unsafe fn trits(x: __m256i, powers: __m256i) -> __m256i {
     }
 }
 
+/// 16 signed bytes times 8 words, each word for two neighbours.
+#[inline(always)]
+unsafe fn bytes_by_words(p: *const u8, by: *const i16) -> __m256i {
+    unsafe {
+        let by =
+            _mm256_permute4x64_epi64::<0b01_01_00_00>(_mm256_castsi128_si256(_mm_loadu_si128(by.cast())));
+        let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
+        _mm256_mullo_epi16(x, _mm256_unpacklo_epi16(by, by))
+    }
+}
+
 /// 16 signed bytes as floats.
 #[inline(always)]
 unsafe fn floats(x: __m128i) -> [__m256; 2] {
@@ -170,25 +181,31 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> Self::Bytes {
         unsafe { [nibbles_of(_mm_loadu_si128(p.cast())), nibbles_of(_mm_loadu_si128(q.cast()))] }
     }
+    // A block shares a register with the fourth after it, so that sums of eight come out in order.
+    const PLACES: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
     #[inline(always)]
-    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> Self::Bytes {
-        let two = |i: usize| unsafe {
-            let load = |i: usize| _mm_loadu_si128(p.add(i * STRIDE + AT).cast());
-            _mm256_set_m128i(load(i + 1), load(i))
-        };
-        [two(0), two(2)]
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
+        self,
+        p: *const u8,
+    ) -> Self::Bytes {
+        unsafe {
+            let first = p.add(2 * H * STRIDE);
+            [two_blocks::<STRIDE, AT>(first), two_blocks::<STRIDE, AT>(first.add(STRIDE))]
+        }
     }
     #[inline(always)]
-    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize>(
+    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
         self,
         p: *const u8,
         value: u8,
     ) -> [Self::Bytes; 2] {
+        const { assert!(AT + 4 <= 16, "numbers lie within the first bytes of blocks") };
         unsafe {
-            let number = |i: usize| _mm_set1_epi32(p.add(i * STRIDE + AT).cast::<i32>().read_unaligned());
-            let two = [_mm256_set_m128i(number(1), number(0)), _mm256_set_m128i(number(3), number(2))];
+            let first = p.add(2 * H * STRIDE);
+            let two = [two_blocks::<STRIDE, 0>(first), two_blocks::<STRIDE, 0>(first.add(STRIDE))];
             let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
             let spread = |x, byte: i64| {
+                let byte = byte + AT as i64;
                 let pair = _mm_set_epi64x((byte + 1) * 0x0101_0101_0101_0101, byte * 0x0101_0101_0101_0101);
                 let x = _mm256_and_si256(_mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(pair)), bit);
                 and(_mm256_cmpeq_epi8(x, bit), value)
@@ -355,17 +372,14 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     }
     #[inline(always)]
     fn fold_blocks(self, acc: Self::Wide, sums: [Self::Sums; 2], scales: __m256) -> Self::Wide {
+        unsafe { [_mm256_fmadd_ps(self.eight_blocks(sums), scales, acc[0]), acc[1]] }
+    }
+    #[inline(always)]
+    fn eight_blocks(self, sums: [Self::Sums; 2]) -> __m256 {
         unsafe {
-            // Four sums of each of two blocks become two, of all eight blocks one: of the even ones, and of the others.
-            let twos = |[x, y]: Self::Sums| {
-                _mm256_castsi256_ps(_mm256_madd_epi16(_mm256_packs_epi32(x, y), _mm256_set1_epi16(1)))
-            };
-            let (low, high) = (twos(sums[0]), twos(sums[1]));
-            let [a, b] = [_mm256_shuffle_ps::<0x88>(low, high), _mm256_shuffle_ps::<0xdd>(low, high)];
-            let all = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
-            // The scales are not what is waited for.
-            let scales = _mm256_permutevar8x32_ps(scales, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
-            [_mm256_fmadd_ps(_mm256_cvtepi32_ps(all), scales, acc[0]), acc[1]]
+            // Four sums of each of two blocks become two.
+            let twos = |[x, y]: Self::Sums| _mm256_madd_epi16(_mm256_packs_epi32(x, y), _mm256_set1_epi16(1));
+            _mm256_cvtepi32_ps(_mm256_hadd_epi32(twos(sums[0]), twos(sums[1])))
         }
     }
     #[inline(always)]
@@ -454,13 +468,33 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn factors_six_bits(self, p: *const u8, by: *const i16) -> (Self::Factors, Self::Eight) {
+        unsafe {
+            let words = six_bits(p);
+            let factors = _mm_mullo_epi16(_mm256_castsi256_si128(words), _mm_loadu_si128(by.cast()));
+            let mins = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(words));
+            let factors = [_mm256_broadcastsi128_si256(factors), _mm256_setzero_si256()];
+            (factors, _mm256_cvtepi32_ps(mins))
+        }
+    }
+    #[inline(always)]
     unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors {
         unsafe {
-            let by = _mm_loadu_si128(by.cast());
-            let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
-            let low = _mm_mullo_epi16(_mm256_castsi256_si128(x), _mm_unpacklo_epi16(by, by));
-            let high = _mm_mullo_epi16(_mm256_extracti128_si256::<1>(x), _mm_unpackhi_epi16(by, by));
-            [_mm256_broadcastsi128_si256(low), _mm256_broadcastsi128_si256(high)]
+            let x = bytes_by_words(p, by);
+            [_mm256_permute2x128_si256::<0x00>(x, x), _mm256_permute2x128_si256::<0x11>(x, x)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_factors_i8(
+        self,
+        acc: Self::Wide,
+        p: *const u8,
+        [factors, sums]: [*const i16; 2],
+        by: f32,
+    ) -> Self::Wide {
+        unsafe {
+            let products = _mm256_madd_epi16(bytes_by_words(p, factors), _mm256_loadu_si256(sums.cast()));
+            [_mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_set1_ps(by), acc[0]), acc[1]]
         }
     }
     #[inline(always)]
@@ -616,6 +650,16 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     fn eight_first(self, count: usize, x: __m256) -> __m256 {
         unsafe { _mm256_and_ps(x, _mm256_loadu_ps(FIRST_LANES.as_ptr().add(8 - count.min(8)).cast())) }
+    }
+    #[inline(always)]
+    fn eight_sums(self, x: [__m256; 4]) -> [f32; 4] {
+        unsafe {
+            let sums = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+            let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
+            let mut four = [0.0; 4];
+            _mm_storeu_ps(four.as_mut_ptr(), sums);
+            four
+        }
     }
     #[inline(always)]
     fn eight_sum(self, x: __m256) -> f32 {

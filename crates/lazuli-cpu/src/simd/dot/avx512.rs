@@ -177,9 +177,13 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> __m512i {
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
+        self,
+        p: *const u8,
+    ) -> __m512i {
         const { assert!(STRIDE == AT + 16 && STRIDE <= 24, "blocks of another size") };
         unsafe {
+            let p = p.add(4 * H * STRIDE);
             if STRIDE % 2 == 1 {
                 // Wide loads at odd addresses are all split between lines; these few are.
                 let block = |i: usize| _mm_loadu_si128(p.add(i * STRIDE + AT).cast());
@@ -199,12 +203,13 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize>(
+    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
         self,
         p: *const u8,
         value: u8,
     ) -> [__m512i; 2] {
         unsafe {
+            let p = p.add(4 * H * STRIDE);
             let number = |i: usize| p.add(i * STRIDE + AT).cast::<i32>().read_unaligned();
             let x = _mm512_set1_epi32(number(0));
             let x = _mm512_mask_set1_epi32(x, 0x00f0, number(1));

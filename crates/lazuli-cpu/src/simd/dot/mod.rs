@@ -76,27 +76,34 @@ pub trait Dot: Simd {
     /// # Safety
     /// Both must be valid for reading 16 bytes.
     unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> Self::Bytes;
-    /// The 16 bytes `AT` bytes into each of 4 blocks of `STRIDE` bytes, 17 to 24, the last of which end where their block
-    /// does.
+    /// In which order eight blocks of which 16 bytes each are taken stand in two vectors: block `i` is the `PLACES[i]`th, four
+    /// to a vector.
+    const PLACES: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+    /// The 16 bytes `AT` bytes into each of four of eight blocks of `STRIDE` bytes, 17 to 24, the last of which end where their
+    /// block does: of the first four in the order of [`Dot::PLACES`] if `H` is 0, of the others if it is 1.
     ///
     /// # Safety
-    /// `p` must be valid for reading `4 * STRIDE` bytes.
-    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> Self::Bytes;
-    /// `value` for each bit that is set of the 32-bit numbers `AT` bytes into 4 blocks of `STRIDE` bytes, 0 for the others:
-    /// of the low 16 bits of each, and of the high ones.
+    /// `p` must be valid for reading `8 * STRIDE` bytes.
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
+        self,
+        p: *const u8,
+    ) -> Self::Bytes;
+    /// `value` for each bit that is set of the 32-bit numbers `AT` bytes into the same blocks, 0 for the others: of the low 16
+    /// bits of each, and of the high ones.
     ///
     /// # Safety
-    /// `p` must be valid for reading `4 * STRIDE` bytes, and `AT` at most `STRIDE - 4`.
+    /// `p` must be valid for reading `8 * STRIDE` bytes, and `AT` at most `STRIDE - 16`.
     #[inline(always)]
-    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize>(
+    unsafe fn bits_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
         self,
         p: *const u8,
         value: u8,
     ) -> [Self::Bytes; 2] {
         let mut bits = [0; 2];
         for i in 0..4 {
-            // SAFETY: within block `i`.
-            let word = unsafe { u32::from_le(p.add(i * STRIDE + AT).cast::<u32>().read_unaligned()) };
+            let at = (4 * H + i) * STRIDE + AT;
+            // SAFETY: within block `4 H + i`.
+            let word = unsafe { u32::from_le(p.add(at).cast::<u32>().read_unaligned()) };
             bits[0] |= u64::from(word & 0xffff) << (16 * i);
             bits[1] |= u64::from(word >> 16) << (16 * i);
         }
@@ -252,11 +259,27 @@ pub trait Dot: Simd {
     -> Self::Wide;
     /// `acc + sums * scale`, where lane `i` of the sums takes scale `4 C + i / 4`: four groups of 16 codes.
     fn fold_quads<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Wide) -> Self::Wide;
-    /// `acc + sums * scale`, where lane `i` of `sums[j]` takes scale `4 j + i / 4`, as eight blocks' sums that fit 16 bits.
+    /// `acc + sums * scale`, where the four lanes of the sums of each of eight blocks, in the order of [`Dot::PLACES`], take its
+    /// scale. Sums fit 16 bits, and so do those of two.
     #[inline(always)]
     fn fold_blocks(self, acc: Self::Wide, sums: [Self::Sums; 2], scales: Self::Eight) -> Self::Wide {
         let scales = self.wide_low(scales);
         self.fold_quads::<1>(self.fold_quads::<0>(acc, sums[0], scales), sums[1], scales)
+    }
+    /// What four lanes of the same sums come to for each block.
+    #[inline(always)]
+    fn eight_blocks(self, sums: [Self::Sums; 2]) -> Self::Eight {
+        let mut blocks = [0.0; 8];
+        for block in 0..8 {
+            let (mut only, place) = ([0.0; 8], Self::PLACES[block]);
+            only[place % 4] = 1.0;
+            // SAFETY: there are 8 values.
+            let only = self.wide_low(unsafe { self.eight(only.as_ptr()) });
+            let sum = self.fold_quads::<0>(self.wide_zero(), sums[place / 4], only);
+            blocks[block] = self.sum_of(sum, self.eight_splat(0.0));
+        }
+        // SAFETY: likewise.
+        unsafe { self.eight(blocks.as_ptr()) }
     }
     /// The sum of the lanes of both.
     fn sum_of(self, x: Self::Wide, y: Self::Eight) -> f32;
@@ -306,11 +329,56 @@ pub trait Dot: Simd {
     /// # Safety
     /// `by` must be valid for reading 8 values; products must fit 16 bits.
     unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors;
+    /// Of the 6-bit numbers in the first 12 bytes the first eight, each times its number in `by`, and the other eight as
+    /// floats. The first four of either stand whole in the first two words, the other four are split between the last word's
+    /// nibbles and the top bits of the first two: the scales and mins of Q4_K and Q5_K.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 16 bytes and `by` for 8 values; products must fit 16 bits.
+    #[inline(always)]
+    unsafe fn factors_six_bits(self, p: *const u8, by: *const i16) -> (Self::Factors, Self::Eight) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = u64::from_le(p.cast::<u64>().read_unaligned());
+            let last = u64::from(u32::from_le(p.add(8).cast::<u32>().read_unaligned()));
+            let low = first & 0x3f3f_3f3f_3f3f_3f3f;
+            let nibbles = (last | last << 28) & 0x0f0f_0f0f_0f0f_0f0f;
+            let high = (first >> 2 & 0x3030_3030_3030_3030) | nibbles;
+            let scales = (low & 0xffff_ffff) | high << 32;
+            let mins = low >> 32 | (high & !0xffff_ffff);
+            (self.factors_u8(scales, by), self.eight_u8(mins))
+        }
+    }
     /// 16 signed bytes times 8 numbers, each number for two neighbours.
     ///
     /// # Safety
     /// `p` must be valid for reading 16 bytes and `by` for 8 values; products must fit 16 bits.
     unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors;
+    /// `acc + by * products`, whose products are those of [`Dot::factors_i8`] with 16 numbers at `sums`, below 2^15 in
+    /// magnitude where two neighbours are added up. In which lanes they end up is the level's business.
+    ///
+    /// # Safety
+    /// As there, and `sums` must be valid for reading 16 values.
+    #[inline(always)]
+    unsafe fn add_factors_i8(
+        self,
+        acc: Self::Wide,
+        p: *const u8,
+        [factors, sums]: [*const i16; 2],
+        by: f32,
+    ) -> Self::Wide {
+        let mut products = [0.0; 16];
+        for i in 0..16 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let factor = i32::from(p.cast::<i8>().add(i).read()) * i32::from(*factors.add(i / 2));
+                products[i] = (factor * i32::from(*sums.add(i))) as f32;
+            }
+        }
+        let by = self.wide_twice(self.eight_splat(by));
+        // SAFETY: there are 16 values.
+        self.wide_fma(unsafe { self.wide(products.as_ptr()) }, by, acc)
+    }
     /// `acc + sums * factors` in integers. Of `sums[0]` the first 8 lanes take factor `4 H` and the others `4 H + 2`, of
     /// `sums[1]` factors `4 H + 1` and `4 H + 3`. Sums fit 16 bits. In which lanes the products end up is the level's
     /// business: their sum over all lanes is what counts.
@@ -401,6 +469,11 @@ pub trait Dot: Simd {
     fn eight_first(self, count: usize, x: Self::Eight) -> Self::Eight;
     /// The sum of the lanes.
     fn eight_sum(self, x: Self::Eight) -> f32;
+    /// The sums of four vectors' lanes.
+    #[inline(always)]
+    fn eight_sums(self, x: [Self::Eight; 4]) -> [f32; 4] {
+        [self.eight_sum(x[0]), self.eight_sum(x[1]), self.eight_sum(x[2]), self.eight_sum(x[3])]
+    }
 
     /// What is added to a signed weight code in a packed panel: 128 where the instruction wants unsigned weights.
     const PANEL_BIAS: u8;

@@ -177,8 +177,11 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> Self::Bytes {
-        from_fn(|i| unsafe { vld1q_u8(p.add(i * STRIDE + AT)) })
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
+        self,
+        p: *const u8,
+    ) -> Self::Bytes {
+        from_fn(|i| unsafe { vld1q_u8(p.add((4 * H + i) * STRIDE + AT)) })
     }
     #[inline(always)]
     fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes {

@@ -55,9 +55,12 @@ impl Dot for Scalar {
         from_fn(|i| (x[i / 32][i % 16] >> (4 * (i / 16 % 2))) & 15)
     }
     #[inline(never)]
-    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize>(self, p: *const u8) -> [u8; 64] {
-        // SAFETY: the caller vouches for four blocks.
-        from_fn(|i| unsafe { p.add(i / 16 * STRIDE + AT + i % 16).read() })
+    unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
+        self,
+        p: *const u8,
+    ) -> [u8; 64] {
+        // SAFETY: the caller vouches for the blocks.
+        from_fn(|i| unsafe { p.add((4 * H + i / 16) * STRIDE + AT + i % 16).read() })
     }
     #[inline(never)]
     fn low_nibbles(self, x: [u8; 64]) -> [u8; 64] {

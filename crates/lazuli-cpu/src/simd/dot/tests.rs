@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 53;
+const OPERATIONS: usize = 54;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -79,11 +79,15 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 s.store_wide(to.cast(), sums(s.dot_both(codes, [v, v])));
             }
             50 => {
-                // Small whole numbers, so that the sum of all lanes, which is what counts, is exact.
-                let codes = [s.low_nibbles(w), s.high_nibbles(w)];
-                let dots = [s.dot_both(codes, [v, v]), s.dot_unsigned(s.no_sums(), codes[1], v)];
-                let folded = s.fold_blocks(s.wide_zero(), dots, s.eight_u8(bits & 0x0f0f_0f0f_0f0f_0f0f));
-                to.cast::<f32>().write_unaligned(s.sum_of(folded, ones));
+                let (x, a) = (in_places::<S>(x), in_places::<S>(a));
+                let dots = |at: usize| {
+                    let (codes, a) = (s.bytes(x.as_ptr().add(at)), s.bytes(a.as_ptr().add(at)));
+                    s.dot_both([s.low_nibbles(codes), s.high_nibbles(codes)], [a, a])
+                };
+                s.store_eight(to.cast(), s.eight_blocks([dots(0), dots(64)]));
+                // Small whole numbers, whose sums are exact.
+                let eights = [ones, scales, s.eight_mul(scales, ones), s.eight_fma(scales, scales, ones)];
+                to.add(32).cast::<[f32; 4]>().write_unaligned(s.eight_sums(eights));
             }
             51 => {
                 let mut blocks = *x;
@@ -99,6 +103,14 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                     s.store_eight(to.add(32 * i).cast(), eight);
                 }
             }
+            52 => {
+                // So small that the sum of all lanes, which is what counts, is exact.
+                let by = [3i16, 0, 7, 5, 1, 6, 2, 4];
+                let numbers: [i16; 16] = std::array::from_fn(|i| i16::from(a[i] as i8));
+                let pointers = [by.as_ptr(), numbers.as_slice().as_ptr()];
+                let products = s.add_factors_i8(s.wide_zero(), p.add(7), pointers, 0.5);
+                to.cast::<f32>().write_unaligned(s.sum_of(products, s.eight_splat(0.0)));
+            }
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
@@ -106,6 +118,38 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 to.add(4).write_bytes(0, 124);
             }
         }
+    }
+}
+
+/// Eight blocks of 16 bytes in the order of [`Dot::PLACES`].
+fn in_places<S: Dot>(x: &[u8; 128]) -> [u8; 128] {
+    let mut placed = [0; 128];
+    for (block, &place) in x.chunks_exact(16).zip(&S::PLACES) {
+        placed[16 * place..][..16].copy_from_slice(block);
+    }
+    placed
+}
+
+/// What one of three operations takes of half `H` of eight blocks.
+#[inline(always)]
+unsafe fn of_eight<S: Dot, const H: usize>(s: S, op: usize, p: *const u8) -> S::Bytes {
+    // SAFETY: the caller has eight blocks of 24 bytes.
+    unsafe {
+        let [x, y, z] = match op {
+            14 => {
+                let odd = s.bytes_of_four::<17, 1, H>(p);
+                [odd, s.bytes_of_four::<18, 2, H>(p), odd]
+            }
+            15 => {
+                let wide = [s.bytes_of_four::<22, 6, H>(p), s.bytes_of_four::<24, 8, H>(p)];
+                [s.bytes_of_four::<20, 4, H>(p), wide[0], wide[1]]
+            }
+            _ => {
+                let [low, high] = s.bits_of_four::<22, 2, H>(p, 0x10);
+                [low, s.bits_of_four::<24, 4, H>(p, 0x20)[1], s.add_byte(high, 1)]
+            }
+        };
+        s.or_bytes(x, s.add_byte(s.or_bytes(s.low_nibbles(y), z), 5))
     }
 }
 
@@ -197,19 +241,15 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
                 s.store_eight(to.add(64).cast(), s.eight_halves::<24, 2>(p));
                 s.store_eight(to.add(96).cast(), s.eight_halves::<34, 0>(p));
             }
-            14 => {
-                let odd = s.bytes_of_four::<17, 1>(p.add(6));
-                s.store_bytes(to, s.or_bytes(s.bytes_of_four::<18, 2>(p.add(3)), s.add_byte(odd, 5)));
-                s.store_bytes(to.add(64), s.bytes_of_four::<20, 4>(p.add(1)));
-            }
-            15 => {
-                s.store_bytes(to, s.bytes_of_four::<22, 6>(p.add(5)));
-                s.store_bytes(to.add(64), s.bytes_of_four::<24, 8>(p));
-            }
-            16 => {
-                let [low, high] = s.bits_of_four::<22, 2>(p.add(1), 0x10);
-                s.store_bytes(to, s.or_bytes(low, s.bits_of_four::<24, 4>(p.add(3), 0x20)[0]));
-                s.store_bytes(to.add(64), high);
+            14..=16 => {
+                let p = long.as_ptr().add(1);
+                let mut placed = [0; 128];
+                let [first, second] = [of_eight::<S, 0>(s, op, p), of_eight::<S, 1>(s, op, p)];
+                s.store_bytes(placed.as_mut_ptr(), first);
+                s.store_bytes(placed.as_mut_ptr().add(64), second);
+                for (i, &place) in S::PLACES.iter().enumerate() {
+                    to.add(16 * i).copy_from_nonoverlapping(placed.as_ptr().add(16 * place), 16);
+                }
             }
             _ => {
                 s.store_eight(to.cast(), s.eight_half_e8m0(bits));

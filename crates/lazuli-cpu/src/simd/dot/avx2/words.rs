@@ -39,6 +39,28 @@ pub(super) fn picked<const N: usize>(x: __m256i) -> __m256i {
     out
 }
 
+/// The 6-bit numbers of [`crate::simd::Dot::factors_six_bits`], the first eight and then the others.
+#[inline(always)]
+pub(super) unsafe fn six_bits(p: *const u8) -> __m256i {
+    unsafe {
+        // Words of four numbers: the first of either, between them what the second have in nibbles.
+        let x = _mm_loadu_si128(p.cast());
+        let low = _mm_srlv_epi32(_mm_shuffle_epi32::<0b10_01_10_00>(x), _mm_setr_epi32(0, 0, 0, 4));
+        let low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f_3f3f, 0x0f0f_0f0f, 0x3f3f_3f3f, 0x0f0f_0f0f));
+        let tops = _mm_srli_epi16::<2>(_mm_unpacklo_epi32(_mm_setzero_si128(), x));
+        _mm256_cvtepu8_epi16(_mm_or_si128(low, _mm_and_si128(tops, _mm_set1_epi8(0x30))))
+    }
+}
+
+/// The 16 bytes `AT` bytes into the block of `STRIDE` bytes at `p`, and those of the fourth block after it.
+#[inline(always)]
+pub(super) unsafe fn two_blocks<const STRIDE: usize, const AT: usize>(p: *const u8) -> __m256i {
+    unsafe {
+        let load = |i: usize| _mm_loadu_si128(p.add(i * STRIDE + AT).cast());
+        _mm256_set_m128i(load(4), load(0))
+    }
+}
+
 /// Pairs of factors shifted right, the first of each by the first number at `shifts`, the second by the other.
 #[inline(always)]
 pub(super) unsafe fn shifted(factors: __m256i, shifts: *const i16) -> __m256i {
