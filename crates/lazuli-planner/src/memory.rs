@@ -74,6 +74,9 @@ pub fn kv_bytes(model: &ModelShape, load: &Workload) -> u64 {
     one.saturating_mul(load.concurrency as u64)
 }
 
+/// Tokens up to which products read weights as the file has them.
+const FEW: u64 = 4;
+
 /// Bytes of intermediate results of a chunk of prompt, as an engine that reuses memory by lifetime needs them: the rows
 /// of the widest layer in single precision, and the logits of each sequence.
 pub fn workspace_bytes(model: &ModelShape, load: &Workload) -> u64 {
@@ -97,8 +100,11 @@ pub fn workspace_bytes(model: &ModelShape, load: &Workload) -> u64 {
     };
     let widest = model.layers.iter().map(|l| attention(l.attention).max(mlp(l.mlp))).max().unwrap_or(0);
     let logits = (load.concurrency as u64).saturating_mul(model.vocabulary as u64);
-    // The rows between layers, their norm, and a copy in eight bits for the products.
-    (tokens * (2 * h + widest + (h.max(widest / 3)) / 3)).saturating_add(logits).saturating_mul(4)
+    // The rows between layers, their norm, and a copy in eight bits for the products: of few rows in each order that kernels
+    // read, and as they are.
+    let copy = h.max(widest / 3);
+    let copy = if tokens <= FEW { 2 * copy } else { copy / 3 };
+    (tokens * (2 * h + widest + copy)).saturating_add(logits).saturating_mul(4)
 }
 
 #[cfg(test)]
