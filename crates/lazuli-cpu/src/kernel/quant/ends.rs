@@ -9,6 +9,7 @@ use super::blocks::{GROUP, OCTET, Octet};
 use super::decode::{Job, ROWS, prefetch_weights};
 use super::nibbles::{Nibbles, half};
 use crate::simd::Dot;
+use std::ops::Range;
 
 /// Blocks of an octet.
 const BLOCKS: usize = OCTET / GROUP;
@@ -37,14 +38,8 @@ impl Ends {
     /// Ends of `blocks` blocks, multiplied with those of a row of activations that `whole` octets come before in.
     #[inline(always)]
     unsafe fn new<S: Dot>(row: Row, whole: usize, blocks: usize) -> Self {
-        let mut ends = Self {
-            weights: [0; MOST * BLOCKS * BLOCK_ROOM + PIECE],
-            halved: [0; MOST * OCTET],
-            scales: [0.0; MOST * BLOCKS],
-            sums: [0.0; MOST * BLOCKS],
-            products: [0.0; (MOST + 1) * BLOCKS],
-            blocks,
-        };
+        // SAFETY: all of it are numbers.
+        let mut ends = Self { blocks, ..unsafe { std::mem::zeroed() } };
         for block in 0..blocks {
             let from = BLOCKS * whole + block;
             for end in 0..ROWS {
@@ -69,19 +64,19 @@ impl Ends {
         (ROWS * self.blocks).div_ceil(BLOCKS)
     }
 
-    /// Copies the ends at `from`, each of `bytes` bytes, one after the other. Whole pieces are copied where `pieces` says that
+    /// Copies the bytes `end` of four rows one after the other. Whole pieces are copied where `pieces` says that
     /// they can be read, and what they have too much is the next end's.
     #[inline(always)]
-    unsafe fn copy(&mut self, from: [*const u8; ROWS], bytes: usize, pieces: bool) {
-        let to = self.weights.as_mut_ptr();
+    unsafe fn copy(&mut self, rows: [*const u8; ROWS], end: Range<usize>, pieces: bool) {
+        let (to, bytes) = (self.weights.as_mut_ptr(), end.len());
         // SAFETY: the caller's bytes; there is room for four ends and a piece.
         unsafe {
             if !pieces {
-                return copy_exactly(from, bytes, to);
+                return copy_exactly(rows, end, to);
             }
             for r in 0..ROWS {
                 for at in (0..bytes).step_by(PIECE) {
-                    let piece = from[r].add(at).cast::<[u8; PIECE]>().read();
+                    let piece = rows[r].add(end.start + at).cast::<[u8; PIECE]>().read();
                     to.add(r * bytes + at).cast::<[u8; PIECE]>().write(piece);
                 }
             }
@@ -94,12 +89,12 @@ impl Ends {
     }
 }
 
-/// Copies the ends at `from` where nothing may be read after the last.
+/// Copies the ends of rows where nothing may be read after the last.
 #[cold]
-unsafe fn copy_exactly(from: [*const u8; ROWS], bytes: usize, to: *mut u8) {
-    for (r, from) in from.into_iter().enumerate() {
+unsafe fn copy_exactly(rows: [*const u8; ROWS], end: Range<usize>, to: *mut u8) {
+    for (r, row) in rows.into_iter().enumerate() {
         // SAFETY: the caller's.
-        unsafe { from.copy_to_nonoverlapping(to.add(r * bytes), bytes) };
+        unsafe { row.add(end.start).copy_to_nonoverlapping(to.add(r * end.len()), end.len()) };
     }
 }
 
@@ -125,7 +120,6 @@ unsafe fn octet<S: Dot, F: Nibbles>(s: S, weights: Octet, acts: Row, index: usiz
 #[inline(always)]
 pub(super) unsafe fn walk<S: Dot, F: Nibbles>(s: S, job: &Job) {
     let (whole, blocks) = (job.shape.k / OCTET, job.shape.k % OCTET / GROUP);
-    let bytes = blocks * F::OCTET_BYTES / BLOCKS;
     // SAFETY: the job's rows exist, whole rows of its shape.
     unsafe {
         let row = job.shape.row(job.acts, 0);
@@ -136,11 +130,8 @@ pub(super) unsafe fn walk<S: Dot, F: Nibbles>(s: S, job: &Job) {
             let mut stream = starts[0].wrapping_add(job.ahead(n, ROWS));
             // Well before they are read: a load of what several stores have just written waits for them.
             if blocks > 0 {
-                let mut from = starts;
-                for r in 0..ROWS {
-                    from[r] = starts[r].add(whole * F::OCTET_BYTES);
-                }
-                ends.copy(from, bytes, job.holds(n, ROWS * job.row_bytes + PIECE));
+                let pieces = job.holds(n, ROWS * job.row_bytes + PIECE);
+                ends.copy(starts, whole * F::OCTET_BYTES..job.row_bytes, pieces);
             }
             let mut sums = [none; ROWS];
             for r in 0..ROWS {

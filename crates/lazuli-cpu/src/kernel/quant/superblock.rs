@@ -89,14 +89,11 @@ unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
                 let by = d * acts[m].units.add(index).read();
                 *wide = s.add_wide(*wide, totals[r][m], by);
                 if const { by_sums::<S, F>() } {
-                    let numbers =
-                        [acts[m].multiples.add(GROUPS * index), acts[m].fine_sums.add(RUNS * index)];
-                    *wide = s.add_factors_i8(
-                        *wide,
-                        F::fine_scales(weights[r]),
-                        numbers,
-                        -f32::from(F::OFFSET) * by,
-                    );
+                    let scales = F::fine_scales(weights[r]);
+                    let by = -f32::from(F::OFFSET) * by;
+                    let (multiples, sums) = (acts[m].multiples, acts[m].fine_sums);
+                    let numbers = [multiples.add(GROUPS * index), sums.add(RUNS * index)];
+                    *wide = s.add_factors_i8(*wide, scales, numbers, by);
                 }
                 if F::MINS {
                     let mins = s.eight_mul(factors[r][m].1, s.eight_splat(-dmin));

@@ -9,7 +9,9 @@ use super::bits::BitTables;
 use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
-use words::{NOWHERE, add_twos, picked, places, shifted, six_bits, split, strided_words, two_blocks};
+use words::{
+    NOWHERE, add_twos, bytes_by_words, picked, places, shifted, six_bits, split, strided_words, two_blocks,
+};
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
 #[inline(always)]
@@ -124,17 +126,6 @@ unsafe fn trits(x: __m256i, powers: __m256i) -> __m256i {
         let even = _mm256_srli_epi16::<8>(thrice(low(x)));
         let odd = thrice(_mm256_srli_epi16::<8>(x));
         _mm256_or_si256(even, _mm256_and_si256(odd, _mm256_set1_epi16(0xff00_u16 as i16)))
-    }
-}
-
-/// 16 signed bytes times 8 words, each word for two neighbours.
-#[inline(always)]
-unsafe fn bytes_by_words(p: *const u8, by: *const i16) -> __m256i {
-    unsafe {
-        let by =
-            _mm256_permute4x64_epi64::<0b01_01_00_00>(_mm256_castsi128_si256(_mm_loadu_si128(by.cast())));
-        let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
-        _mm256_mullo_epi16(x, _mm256_unpacklo_epi16(by, by))
     }
 }
 
@@ -656,9 +647,7 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe {
             let sums = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
             let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
-            let mut four = [0.0; 4];
-            _mm_storeu_ps(four.as_mut_ptr(), sums);
-            four
+            std::mem::transmute::<__m128, [f32; 4]>(sums)
         }
     }
     #[inline(always)]

@@ -269,17 +269,16 @@ pub trait Dot: Simd {
     /// What four lanes of the same sums come to for each block.
     #[inline(always)]
     fn eight_blocks(self, sums: [Self::Sums; 2]) -> Self::Eight {
-        let mut blocks = [0.0; 8];
-        for block in 0..8 {
-            let (mut only, place) = ([0.0; 8], Self::PLACES[block]);
-            only[place % 4] = 1.0;
-            // SAFETY: there are 8 values.
-            let only = self.wide_low(unsafe { self.eight(only.as_ptr()) });
-            let sum = self.fold_quads::<0>(self.wide_zero(), sums[place / 4], only);
-            blocks[block] = self.sum_of(sum, self.eight_splat(0.0));
+        // SAFETY: there are 8 values, either time.
+        unsafe {
+            let blocks = Self::PLACES.map(|place| {
+                let only: [f32; 8] = std::array::from_fn(|lane| f32::from(u8::from(lane == place % 4)));
+                let only = self.wide_low(self.eight(only.as_ptr()));
+                let sum = self.fold_quads::<0>(self.wide_zero(), sums[place / 4], only);
+                self.sum_of(sum, self.eight_splat(0.0))
+            });
+            self.eight(blocks.as_ptr())
         }
-        // SAFETY: likewise.
-        unsafe { self.eight(blocks.as_ptr()) }
     }
     /// The sum of the lanes of both.
     fn sum_of(self, x: Self::Wide, y: Self::Eight) -> f32;
@@ -367,17 +366,13 @@ pub trait Dot: Simd {
         [factors, sums]: [*const i16; 2],
         by: f32,
     ) -> Self::Wide {
-        let mut products = [0.0; 16];
-        for i in 0..16 {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let factor = i32::from(p.cast::<i8>().add(i).read()) * i32::from(*factors.add(i / 2));
-                products[i] = (factor * i32::from(*sums.add(i))) as f32;
-            }
+        // SAFETY: the caller's promise; there are 16 values.
+        unsafe {
+            let number = |p: *const i16, i: usize| i32::from(*p.add(i));
+            let product = |i| i32::from(*p.cast::<i8>().add(i)) * number(factors, i / 2) * number(sums, i);
+            let products: [f32; 16] = std::array::from_fn(|i| product(i) as f32);
+            self.wide_fma(self.wide(products.as_ptr()), self.wide_twice(self.eight_splat(by)), acc)
         }
-        let by = self.wide_twice(self.eight_splat(by));
-        // SAFETY: there are 16 values.
-        self.wide_fma(unsafe { self.wide(products.as_ptr()) }, by, acc)
     }
     /// `acc + sums * factors` in integers. Of `sums[0]` the first 8 lanes take factor `4 H` and the others `4 H + 2`, of
     /// `sums[1]` factors `4 H + 1` and `4 H + 3`. Sums fit 16 bits. In which lanes the products end up is the level's

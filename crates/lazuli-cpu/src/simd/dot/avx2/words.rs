@@ -61,6 +61,17 @@ pub(super) unsafe fn two_blocks<const STRIDE: usize, const AT: usize>(p: *const 
     }
 }
 
+/// 16 signed bytes times 8 words, each word for two neighbours.
+#[inline(always)]
+pub(super) unsafe fn bytes_by_words(p: *const u8, by: *const i16) -> __m256i {
+    unsafe {
+        let by =
+            _mm256_permute4x64_epi64::<0b01_01_00_00>(_mm256_castsi128_si256(_mm_loadu_si128(by.cast())));
+        let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
+        _mm256_mullo_epi16(x, _mm256_unpacklo_epi16(by, by))
+    }
+}
+
 /// Pairs of factors shifted right, the first of each by the first number at `shifts`, the second by the other.
 #[inline(always)]
 pub(super) unsafe fn shifted(factors: __m256i, shifts: *const i16) -> __m256i {
