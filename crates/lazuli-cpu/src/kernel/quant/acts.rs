@@ -288,6 +288,8 @@ impl Activations {
 
 /// Quarters of 256 values, each of which kernels take as one vector of codes.
 pub(super) const QUARTERS: usize = OCTET / PAIR;
+/// Half a group.
+pub(super) const HALF: usize = GROUP / 2;
 /// Groups of 256 values.
 const GROUPS: usize = OCTET / GROUP;
 /// Spans of 256 values.
@@ -532,9 +534,6 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
         }
     }
 }
-
-/// Half a group.
-pub(super) const HALF: usize = GROUP / 2;
 
 /// Where the first or second half of group `g` of 256 codes begins in [`Row::halved`].
 #[inline(always)]

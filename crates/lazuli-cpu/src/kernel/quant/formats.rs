@@ -4,7 +4,7 @@
 
 use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32};
 use super::superblock::Superblock;
-use crate::simd::Dot;
+use crate::simd::{Dot, six_bits};
 
 /// `d`, then 32 signed bytes.
 pub(super) struct Q8_0;
@@ -131,27 +131,6 @@ impl Blocks for Q5_1 {
     }
 }
 
-/// The 6-bit scales of Q4_K and Q5_K, one to a byte: four stand whole in the first word, the other four are
-/// split between the last word's low nibbles and the first word's top bits.
-#[inline(always)]
-unsafe fn six_bit_scales(p: *const u8) -> u64 {
-    unsafe {
-        let (first, last) = (read_u32(p.add(4)), read_u32(p.add(12)));
-        let high = (last & 0x0f0f_0f0f) | (first >> 2 & 0x3030_3030);
-        u64::from(first & 0x3f3f_3f3f) | u64::from(high) << 32
-    }
-}
-
-/// The 6-bit mins, likewise: the second word, the last word's high nibbles and the second word's top bits.
-#[inline(always)]
-unsafe fn six_bit_mins(p: *const u8) -> u64 {
-    unsafe {
-        let (second, last) = (read_u32(p.add(8)), read_u32(p.add(12)));
-        let high = (last >> 4 & 0x0f0f_0f0f) | (second >> 2 & 0x3030_3030);
-        u64::from(second & 0x3f3f_3f3f) | u64::from(high) << 32
-    }
-}
-
 /// What Q4_K and Q5_K share.
 macro_rules! six_bit {
     () => {
@@ -162,7 +141,7 @@ macro_rules! six_bit {
         unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
             unsafe {
                 let d = s.eight_splat_f16(read_u16(o.at(0)));
-                s.eight_mul(s.eight_mul(s.eight_u8(six_bit_scales(o.at(0))), d), by)
+                s.eight_mul(s.eight_mul(s.eight_u8(six_bits(o.at(4))[0]), d), by)
             }
         }
         #[inline(always)]
@@ -170,7 +149,7 @@ macro_rules! six_bit {
             unsafe {
                 // The sign bit turns the factor of what is subtracted around.
                 let d = s.eight_splat_f16(read_u16(o.at(2)) ^ 0x8000);
-                s.eight_mul(s.eight_u8(six_bit_mins(o.at(0))), d)
+                s.eight_mul(s.eight_u8(six_bits(o.at(4))[1]), d)
             }
         }
     };
@@ -193,10 +172,10 @@ impl Blocks for Q4K {
             // 63 * (8 |d| + |dmin|) <= 1535 * 64 units.
             let unit = (d.abs().max(dmin.abs() * (63.0 / 1031.0)) * (1.0 / 64.0)).copysign(d);
             let inverse = if unit == 0.0 { 0.0 } else { 1.0 / unit };
-            let scales = s.eight_mul(s.eight_u8(six_bit_scales(o.0)), s.eight_splat(d * inverse));
+            let scales = s.eight_mul(s.eight_u8(six_bits(o.at(4))[0]), s.eight_splat(d * inverse));
             // Of eight units: the centre of codes is 8.
             let mins =
-                s.eight_fma(s.eight_u8(six_bit_mins(o.0)), s.eight_splat(-dmin * inverse * 0.125), scales);
+                s.eight_fma(s.eight_u8(six_bits(o.at(4))[1]), s.eight_splat(-dmin * inverse * 0.125), scales);
             s.store_eight_i16(to.cast(), scales);
             // What is not finite shows in the one float.
             to.add(4).write(unit + (d + dmin) * 0.0);

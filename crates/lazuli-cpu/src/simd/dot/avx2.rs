@@ -10,7 +10,8 @@ use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
 use words::{
-    NOWHERE, add_twos, bytes_by_words, picked, places, shifted, six_bits, split, strided_words, two_blocks,
+    NOWHERE, add_twos, bytes_by_words, picked, places, shifted, six_bit_words, split, strided_words,
+    two_blocks,
 };
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
@@ -461,7 +462,7 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     #[inline(always)]
     unsafe fn factors_six_bits(self, p: *const u8, by: *const i16) -> (Self::Factors, Self::Eight) {
         unsafe {
-            let words = six_bits(p);
+            let words = six_bit_words(p);
             let factors = _mm_mullo_epi16(_mm256_castsi256_si128(words), _mm_loadu_si128(by.cast()));
             let mins = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(words));
             let factors = [_mm256_broadcastsi128_si256(factors), _mm256_setzero_si256()];

@@ -16,7 +16,7 @@ mod neon;
 mod tests;
 
 use super::float::Simd;
-pub use vectors::{Fours, even_signs};
+pub use vectors::{Fours, even_signs, six_bits};
 
 /// A window of this that begins `8 - n` lanes in has all bits of its first `n` lanes set, and none of the others.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -92,7 +92,7 @@ pub trait Dot: Simd {
     /// bits of each, and of the high ones.
     ///
     /// # Safety
-    /// `p` must be valid for reading `8 * STRIDE` bytes, and `AT` at most `STRIDE - 16`.
+    /// `p` must be valid for reading `8 * STRIDE` bytes, and `AT` at most 12.
     #[inline(always)]
     unsafe fn bits_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
         self,
@@ -328,9 +328,7 @@ pub trait Dot: Simd {
     /// # Safety
     /// `by` must be valid for reading 8 values; products must fit 16 bits.
     unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors;
-    /// Of the 6-bit numbers in the first 12 bytes the first eight, each times its number in `by`, and the other eight as
-    /// floats. The first four of either stand whole in the first two words, the other four are split between the last word's
-    /// nibbles and the top bits of the first two: the scales and mins of Q4_K and Q5_K.
+    /// Of the two times eight numbers of [`six_bits`] the first, each times its number in `by`, and the others as floats.
     ///
     /// # Safety
     /// `p` must be valid for reading 16 bytes and `by` for 8 values; products must fit 16 bits.
@@ -338,13 +336,7 @@ pub trait Dot: Simd {
     unsafe fn factors_six_bits(self, p: *const u8, by: *const i16) -> (Self::Factors, Self::Eight) {
         // SAFETY: the caller's promise.
         unsafe {
-            let first = u64::from_le(p.cast::<u64>().read_unaligned());
-            let last = u64::from(u32::from_le(p.add(8).cast::<u32>().read_unaligned()));
-            let low = first & 0x3f3f_3f3f_3f3f_3f3f;
-            let nibbles = (last | last << 28) & 0x0f0f_0f0f_0f0f_0f0f;
-            let high = (first >> 2 & 0x3030_3030_3030_3030) | nibbles;
-            let scales = (low & 0xffff_ffff) | high << 32;
-            let mins = low >> 32 | (high & !0xffff_ffff);
+            let [scales, mins] = six_bits(p);
             (self.factors_u8(scales, by), self.eight_u8(mins))
         }
     }

@@ -1,4 +1,4 @@
-//! [`Fours`]: a table of vectors of four codes, in the forms in which levels look them up; and the signs beside them.
+//! [`Fours`]: a table of vectors of four codes, in the forms in which levels look them up; and the signs beside them; scales of six bits.
 
 /// 64 sign bits from two times 28, the low ones of each half of `packed`: each eighth makes the number of eight even.
 #[inline(always)]
@@ -11,6 +11,23 @@ pub fn even_signs(packed: u64) -> u64 {
     let parity = parity ^ parity >> 2;
     let parity = parity ^ parity >> 1;
     sevens | (parity & 0x0101_0101_0101_0101) << 7
+}
+
+/// The 6-bit scales and mins of Q4_K and Q5_K, eight each, one to a byte: the first four of either stand whole in the first
+/// two words, the other four are split between the last word's nibbles and the top bits of the first two.
+///
+/// # Safety
+/// `p` must be valid for reading 12 bytes.
+#[inline(always)]
+pub unsafe fn six_bits(p: *const u8) -> [u64; 2] {
+    // SAFETY: the caller's promise.
+    let (first, last) =
+        unsafe { (p.cast::<u64>().read_unaligned(), p.add(8).cast::<u32>().read_unaligned()) };
+    let (first, last) = (u64::from_le(first), u64::from(u32::from_le(last)));
+    let low = first & 0x3f3f_3f3f_3f3f_3f3f;
+    let nibbles = (last | last << 28) & 0x0f0f_0f0f_0f0f_0f0f;
+    let high = (first >> 2 & 0x3030_3030_3030_3030) | nibbles;
+    [(low & 0xffff_ffff) | high << 32, low >> 32 | (high & !0xffff_ffff)]
 }
 
 /// [`even_signs`] of four little-endian numbers, in a loop that compilers make one of vectors.

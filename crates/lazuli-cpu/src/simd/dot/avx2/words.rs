@@ -39,9 +39,9 @@ pub(super) fn picked<const N: usize>(x: __m256i) -> __m256i {
     out
 }
 
-/// The 6-bit numbers of [`crate::simd::Dot::factors_six_bits`], the first eight and then the others.
+/// The numbers of [`crate::simd::six_bits`] as words, the first eight and then the others.
 #[inline(always)]
-pub(super) unsafe fn six_bits(p: *const u8) -> __m256i {
+pub(super) unsafe fn six_bit_words(p: *const u8) -> __m256i {
     unsafe {
         // Words of four numbers: the first of either, between them what the second have in nibbles.
         let x = _mm_loadu_si128(p.cast());
