@@ -2,19 +2,34 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
-use super::blocks::{Octet, read_u16, read_u32};
+use super::acts::{HALF, Row};
+use super::blocks::{OCTET, Octet, read_u16};
+use super::decode::Sum;
 use super::formats::{Q4K, Q5K, Q6K};
-use super::superblock::Superblock;
+use super::superblock::{GROUPS, Superblock, by_sums};
 use crate::simd::Dot;
+
+/// The blocks' starts.
+#[inline(always)]
+fn starts<const R: usize>(blocks: [Octet; R]) -> [*const u8; R] {
+    let mut starts = [blocks[0].0; R];
+    for r in 1..R {
+        starts[r] = blocks[r].0;
+    }
+    starts
+}
 
 /// What Q4_K and Q5_K share: quarters of the block in the paired order of groups.
 macro_rules! six_bit {
     () => {
-        const MINS: bool = true;
         const PAIRED: bool = true;
         #[inline(always)]
-        unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, S::Eight) {
-            unsafe { s.factors_six_bits(o.at(4), multiples) }
+        unsafe fn factors<S: Dot, const R: usize>(
+            s: S,
+            blocks: [Octet; R],
+            multiples: *const i16,
+        ) -> [(S::Factors, S::Eight); R] {
+            unsafe { s.factors_six_bits(starts(blocks), multiples) }
         }
         #[inline(always)]
         fn add<S: Dot, const H: usize>(
@@ -26,8 +41,25 @@ macro_rules! six_bit {
             s.add_pairs::<H>(acc, sums, factors)
         }
         #[inline(always)]
-        unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2] {
-            unsafe { s.two_f16(read_u32(o.0)) }
+        unsafe fn end<S: Dot, const R: usize, const M: usize>(
+            s: S,
+            sums: &mut [[Sum<S>; M]; R],
+            totals: &[[S::Sums; M]; R],
+            factors: &[[(S::Factors, S::Eight); R]; M],
+            blocks: [Octet; R],
+            acts: &[Row; M],
+            index: usize,
+        ) {
+            for m in 0..M {
+                unsafe {
+                    let by = (acts[m].units.add(index).read(), acts[m].sums.add(GROUPS * index));
+                    s.add_six_bits(m, sums, totals, &factors[m], starts(blocks), by);
+                }
+            }
+        }
+        #[inline(always)]
+        fn part<S: Dot, const R: usize, const M: usize>(s: S, sums: &mut [[Sum<S>; M]; R]) {
+            s.part_six_bits(sums);
         }
     };
 }
@@ -63,29 +95,66 @@ impl Superblock for Q5K {
     }
 }
 
+impl Q6K {
+    /// Where the 16 signed scales of a block are.
+    const SCALES: usize = 192;
+}
+
 impl Superblock for Q6K {
     const BYTES: usize = 210;
     const OFFSET: u8 = 32;
-    const MINS: bool = false;
     const PAIRED: bool = false;
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe { <Self as super::blocks::Blocks>::codes::<S, C>(s, o) }
     }
     #[inline(always)]
-    unsafe fn fine_scales(o: Octet) -> *const u8 {
-        unsafe { o.at(192) }
-    }
-    #[inline(always)]
-    unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, S::Eight) {
-        unsafe { (s.factors_i8(Self::fine_scales(o), multiples), s.eight_splat(0.0)) }
+    unsafe fn factors<S: Dot, const R: usize>(
+        s: S,
+        blocks: [Octet; R],
+        multiples: *const i16,
+    ) -> [(S::Factors, S::Eight); R] {
+        unsafe {
+            let mut all = [(s.factors_i8(blocks[0].at(Self::SCALES), multiples), s.eight_splat(0.0)); R];
+            for r in 1..R {
+                all[r].0 = s.factors_i8(blocks[r].at(Self::SCALES), multiples);
+            }
+            all
+        }
     }
     #[inline(always)]
     fn add<S: Dot, const H: usize>(s: S, acc: S::Sums, sums: [S::Sums; 2], factors: S::Factors) -> S::Sums {
         s.add_quads::<H>(acc, sums, factors)
     }
     #[inline(always)]
-    unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2] {
-        unsafe { s.two_f16(u32::from(read_u16(o.at(208)))) }
+    unsafe fn end<S: Dot, const R: usize, const M: usize>(
+        s: S,
+        sums: &mut [[Sum<S>; M]; R],
+        totals: &[[S::Sums; M]; R],
+        _factors: &[[(S::Factors, S::Eight); R]; M],
+        blocks: [Octet; R],
+        acts: &[Row; M],
+        index: usize,
+    ) {
+        const RUNS: usize = OCTET / HALF;
+        for r in 0..R {
+            for m in 0..M {
+                unsafe {
+                    let (wide, _) = &mut sums[r][m];
+                    let by = Self::scale(s, blocks[r]) * acts[m].units.add(index).read();
+                    *wide = s.add_wide(*wide, totals[r][m], by);
+                    if const { by_sums::<S, Self>() } {
+                        let (multiples, fine) = (acts[m].multiples, acts[m].fine_sums);
+                        let numbers = [multiples.add(GROUPS * index), fine.add(RUNS * index)];
+                        let by = -f32::from(Self::OFFSET) * by;
+                        *wide = s.add_factors_i8(*wide, blocks[r].at(Self::SCALES), numbers, by);
+                    }
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale<S: Dot>(s: S, o: Octet) -> f32 {
+        unsafe { s.two_f16(u32::from(read_u16(o.at(208))))[0] }
     }
 }

@@ -4,10 +4,13 @@
 //! sums of four products. One multiplication scales two vectors of such sums, and one conversion to float serves 256
 //! weights, where [`super::decode`] needs one for each 64.
 
-use super::acts::{Forms, HALF, Row};
+use super::acts::{Forms, Row};
 use super::blocks::{GROUP, OCTET, Octet};
 use super::decode::{Job, Sum, prefetch_weights};
 use crate::simd::{Dot, Isa};
+
+/// Groups of a block with a multiple each.
+pub(super) const GROUPS: usize = OCTET / GROUP;
 
 /// A block of 256 weights `d * scale * code - dmin * min` with integer scales, mins and codes.
 pub(super) trait Superblock: 'static {
@@ -15,27 +18,39 @@ pub(super) trait Superblock: 'static {
     const BYTES: usize;
     /// What is subtracted from a stored code.
     const OFFSET: u8 = 0;
-    /// Blocks have mins.
-    const MINS: bool;
     /// Whether codes come in the order of [`Row::paired`]; otherwise in natural order.
     const PAIRED: bool;
 
     /// 64 codes: the `C`th quarter of the block.
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
-    /// The 16 integer scales, signed bytes, of a format whose codes have an offset; null for others.
-    unsafe fn fine_scales(_o: Octet) -> *const u8 {
-        std::ptr::null()
-    }
-    /// The integer scales times the activations' multiples, and the integer mins.
-    unsafe fn factors<S: Dot>(s: S, o: Octet, multiples: *const i16) -> (S::Factors, S::Eight);
+    /// The integer scales times the activations' multiples, and the integer mins, of neighbouring rows' blocks.
+    unsafe fn factors<S: Dot, const R: usize>(
+        s: S,
+        blocks: [Octet; R],
+        multiples: *const i16,
+    ) -> [(S::Factors, S::Eight); R];
     /// `acc + sums * factors` for the sums of the two quarters of the `H`th half.
     fn add<S: Dot, const H: usize>(s: S, acc: S::Sums, sums: [S::Sums; 2], factors: S::Factors) -> S::Sums;
-    /// `d` and `dmin`, the latter 0 where there are no mins.
-    unsafe fn scales<S: Dot>(s: S, o: Octet) -> [f32; 2];
+    /// Adds what the integers of block `index` come to.
+    unsafe fn end<S: Dot, const R: usize, const M: usize>(
+        s: S,
+        sums: &mut [[Sum<S>; M]; R],
+        totals: &[[S::Sums; M]; R],
+        factors: &[[(S::Factors, S::Eight); R]; M],
+        blocks: [Octet; R],
+        acts: &[Row; M],
+        index: usize,
+    );
+    /// After the last block: gives each row the sums that are its own.
+    fn part<S: Dot, const R: usize, const M: usize>(_s: S, _sums: &mut [[Sum<S>; M]; R]) {}
+    /// `d`, of a format whose codes have an offset.
+    unsafe fn scale<S: Dot>(_s: S, _o: Octet) -> f32 {
+        0.0
+    }
 }
 
 /// Whether what is subtracted from codes is made up for by the activations' sums, not in each dot product.
-const fn by_sums<S: Dot, F: Superblock>() -> bool {
+pub(super) const fn by_sums<S: Dot, F: Superblock>() -> bool {
     F::OFFSET > 0 && matches!(S::ISA, Isa::Avx2)
 }
 
@@ -48,27 +63,23 @@ unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
     index: usize,
     sums: &mut [[Sum<S>; M]; R],
 ) {
-    const GROUPS: usize = OCTET / GROUP;
-    const RUNS: usize = OCTET / HALF;
     // SAFETY: the caller gives whole blocks, and activations for as many weights.
     unsafe {
         let at = index * OCTET;
         let mut totals = [[s.no_sums(); M]; R];
-        let mut factors = [[F::factors(s, weights[0], acts[0].multiples.add(GROUPS * index)); M]; R];
-        for r in 0..R {
-            for m in 0..M {
-                factors[r][m] = F::factors(s, weights[r], acts[m].multiples.add(GROUPS * index));
-            }
+        let mut factors = [F::factors(s, weights, acts[0].multiples.add(GROUPS * index)); M];
+        for m in 1..M {
+            factors[m] = F::factors(s, weights, acts[m].multiples.add(GROUPS * index));
         }
         let first = quarter::<S, F, R, M, 0>(s, weights, acts, at);
         let second = quarter::<S, F, R, M, 1>(s, weights, acts, at);
         for r in 0..R {
             for m in 0..M {
                 let pair = [first[r][m], second[r][m]];
-                totals[r][m] = F::add::<S, 0>(s, totals[r][m], pair, factors[r][m].0);
+                totals[r][m] = F::add::<S, 0>(s, totals[r][m], pair, factors[m][r].0);
                 if const { by_sums::<S, F>() } {
                     // Codes that are not centred fill all bits with half a block.
-                    let by = F::scales(s, weights[r])[0] * acts[m].units.add(index).read();
+                    let by = F::scale(s, weights[r]) * acts[m].units.add(index).read();
                     sums[r][m].0 = s.add_wide(sums[r][m].0, totals[r][m], by);
                     totals[r][m] = s.no_sums();
                 }
@@ -78,29 +89,11 @@ unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
         let second = quarter::<S, F, R, M, 3>(s, weights, acts, at);
         for r in 0..R {
             for m in 0..M {
-                let sums = [first[r][m], second[r][m]];
-                totals[r][m] = F::add::<S, 1>(s, totals[r][m], sums, factors[r][m].0);
+                let pair = [first[r][m], second[r][m]];
+                totals[r][m] = F::add::<S, 1>(s, totals[r][m], pair, factors[m][r].0);
             }
         }
-        for r in 0..R {
-            let [d, dmin] = F::scales(s, weights[r]);
-            for m in 0..M {
-                let (wide, eight) = &mut sums[r][m];
-                let by = d * acts[m].units.add(index).read();
-                *wide = s.add_wide(*wide, totals[r][m], by);
-                if const { by_sums::<S, F>() } {
-                    let scales = F::fine_scales(weights[r]);
-                    let by = -f32::from(F::OFFSET) * by;
-                    let (multiples, sums) = (acts[m].multiples, acts[m].fine_sums);
-                    let numbers = [multiples.add(GROUPS * index), sums.add(RUNS * index)];
-                    *wide = s.add_factors_i8(*wide, scales, numbers, by);
-                }
-                if F::MINS {
-                    let mins = s.eight_mul(factors[r][m].1, s.eight_splat(-dmin));
-                    *eight = s.eight_fma(mins, s.eight(acts[m].sums.add(GROUPS * index)), *eight);
-                }
-            }
-        }
+        F::end(s, sums, &totals, &factors, weights, acts, index);
     }
 }
 
@@ -165,6 +158,7 @@ unsafe fn rows<S: Dot, F: Superblock, const R: usize, const M: usize>(
                 *row = Octet::of(row.0.add(F::BYTES));
             }
         }
+        F::part(s, &mut sums);
         job.write(s, (n, token), &sums);
     }
 }

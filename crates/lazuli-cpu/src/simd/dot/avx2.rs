@@ -3,14 +3,14 @@
 // SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
-mod words;
+pub(super) mod words;
 
 use super::bits::BitTables;
 use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
 use words::{
-    NOWHERE, add_twos, bytes_by_words, picked, places, shifted, six_bit_words, split, strided_words,
+    NOWHERE, add_twos, bytes_by_words, picked, places, shifted, six_bit_words, split, spread, strided_words,
     two_blocks,
 };
 
@@ -42,17 +42,6 @@ unsafe fn and(x: __m256i, mask: u8) -> __m256i {
 #[inline(always)]
 unsafe fn nibbles_of(x: __m128i) -> __m256i {
     unsafe { and(_mm256_inserti128_si256::<1>(_mm256_castsi128_si256(x), _mm_srli_epi16::<4>(x)), 15) }
-}
-
-/// `value` in each byte whose bit is set.
-#[inline(always)]
-unsafe fn spread(bits: u32, value: u8) -> __m256i {
-    unsafe {
-        let byte = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
-        let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-        let x = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), byte), bit);
-        and(_mm256_cmpeq_epi8(x, bit), value)
-    }
 }
 
 #[inline(always)]
@@ -460,13 +449,21 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn factors_six_bits(self, p: *const u8, by: *const i16) -> (Self::Factors, Self::Eight) {
+    unsafe fn factors_six_bits<const R: usize>(
+        self,
+        p: [*const u8; R],
+        by: *const i16,
+    ) -> [(Self::Factors, Self::Eight); R] {
         unsafe {
-            let words = six_bit_words(p);
-            let factors = _mm_mullo_epi16(_mm256_castsi256_si128(words), _mm_loadu_si128(by.cast()));
-            let mins = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(words));
-            let factors = [_mm256_broadcastsi128_si256(factors), _mm256_setzero_si256()];
-            (factors, _mm256_cvtepi32_ps(mins))
+            let zero = _mm256_setzero_si256();
+            let mut all = [([zero; 2], _mm256_setzero_ps()); R];
+            for r in 0..R {
+                let words = six_bit_words(p[r].add(4));
+                let factors = _mm_mullo_epi16(_mm256_castsi256_si128(words), _mm_loadu_si128(by.cast()));
+                let mins = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(words));
+                all[r] = ([_mm256_broadcastsi128_si256(factors), zero], _mm256_cvtepi32_ps(mins));
+            }
+            all
         }
     }
     #[inline(always)]

@@ -3,11 +3,16 @@
 // SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
-use super::bits::BitTables;
+mod words;
+
+use super::avx2::words::six_bit_words;
 use super::vectors::{four_even_signs, permuted_even_signs};
 use super::{Dot, Fours};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
+use words::{
+    add_scaled, dpwssd, first_load, lane_words, larger, magnitudes, six_bits_of_two, stream, strided_words,
+};
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
 #[inline(always)]
@@ -19,26 +24,6 @@ unsafe fn dpbusd<const DOT: bool>(acc: __m512i, u: __m512i, s: __m512i) -> __m51
             let pairs = _mm512_maddubs_epi16(u, s);
             _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
         }
-    }
-}
-
-/// The bits of 16 values without their signs.
-#[inline(always)]
-unsafe fn magnitudes(x: *const f32) -> __m512i {
-    unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi32(i32::MAX)) }
-}
-
-/// The larger numbers of two choices of 128 bits from both vectors.
-#[inline(always)]
-unsafe fn larger<const ONE: i32, const OTHER: i32>(a: __m512i, b: __m512i) -> __m512i {
-    unsafe { _mm512_max_epu32(_mm512_shuffle_i32x4::<ONE>(a, b), _mm512_shuffle_i32x4::<OTHER>(a, b)) }
-}
-
-/// `i16 x i16` products summed by twos onto `acc`.
-#[inline(always)]
-unsafe fn dpwssd<const DOT: bool>(acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
-    unsafe {
-        if DOT { _mm512_dpwssd_epi32(acc, a, b) } else { _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)) }
     }
 }
 
@@ -61,74 +46,6 @@ unsafe fn join(low: __m256i, high: __m256i) -> __m512i {
 #[inline(always)]
 unsafe fn counts(a: i32, b: i32) -> __m512i {
     unsafe { join(_mm256_set1_epi16(a as i16), _mm256_set1_epi16(b as i16)) }
-}
-
-/// `acc + sums * factors` for sums that fit 16 bits: two vectors of them become one, four lanes of the first and then
-/// four of the second in each quarter, and the factors are picked in that order.
-#[inline(always)]
-unsafe fn add_scaled<const DOT: bool>(
-    acc: __m512i,
-    [x, y]: [__m512i; 2],
-    factors: __m512i,
-    pick: [[usize; 2]; 4],
-) -> __m512i {
-    unsafe {
-        let four = |i: usize| i as i64 * 0x0001_0001_0001_0001;
-        let [[a, b], [c, d], [e, f], [g, h]] = pick;
-        let pick = _mm512_setr_epi64(four(a), four(b), four(c), four(d), four(e), four(f), four(g), four(h));
-        let factors = _mm512_permutexvar_epi16(pick, factors);
-        let sums = _mm512_packs_epi32(x, y);
-        if DOT {
-            _mm512_dpwssd_epi32(acc, sums, factors)
-        } else {
-            _mm512_add_epi32(acc, _mm512_madd_epi16(sums, factors))
-        }
-    }
-}
-
-/// The 16-bit words of each lane where lanes are `b` words apart, from word `at` on: of 16 codes of `b` bits, for one.
-const fn lane_words(b: usize, at: usize) -> [u16; 32] {
-    let mut words = [0; 32];
-    let mut i = 0;
-    while i < 32 {
-        words[i] = (i / 8 * b + i % 8 + at) as u16;
-        i += 1;
-    }
-    words
-}
-
-/// Where 64 bytes begin that hold the 16 at `at` of each of three blocks of `stride`: with the blocks if that reaches.
-const fn first_load(stride: usize, at: usize) -> usize {
-    if at + 2 * stride + 16 <= 64 { 0 } else { at }
-}
-
-/// The 16-bit words `at` bytes into `count` blocks of `stride` bytes, of each of two vectors.
-const fn strided_words(count: usize, stride: usize, at: usize) -> [u16; 32] {
-    let mut words = [0; 32];
-    let mut i = 0;
-    while i < 2 * count {
-        words[i] = (i / count * 32 + i % count * (stride / 2) + at / 2) as u16;
-        i += 1;
-    }
-    words
-}
-
-/// 64 codes of `B` bits that start at `p`.
-#[inline(always)]
-unsafe fn stream<const B: usize>(p: *const u8) -> __m512i {
-    unsafe {
-        let table = |t: &'static [u8; 64]| _mm512_loadu_si512(t.as_ptr().cast());
-        let table16 = |t: &'static [u16; 32]| _mm512_loadu_si512(t.as_ptr().cast());
-        let x = _mm512_maskz_loadu_epi8((1 << (8 * B)) - 1, p.cast());
-        let x = _mm512_permutexvar_epi16(table16(&const { lane_words(B, 0) }), x);
-        let even = _mm512_shuffle_epi8(x, table(&const { BitTables::<B, 0>::EVEN }));
-        let odd = _mm512_shuffle_epi8(x, table(&const { BitTables::<B, 0>::ODD }));
-        let even = _mm512_mullo_epi16(even, table16(&const { BitTables::<B, 0>::EVEN_FACTORS }));
-        let odd = _mm512_mullo_epi16(odd, table16(&const { BitTables::<B, 0>::ODD_FACTORS }));
-        let low = _mm512_srli_epi16::<8>(even);
-        let both = _mm512_mask_blend_epi8(0xaaaa_aaaa_aaaa_aaaa, low, odd);
-        _mm512_and_si512(both, _mm512_set1_epi8(BitTables::<B, 0>::MASK as i8))
-    }
 }
 
 impl<const DOT: bool> Dot for Avx512<DOT> {
@@ -564,6 +481,85 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe {
             let x = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(x as i64));
             _mm512_zextsi128_si512(_mm_mullo_epi16(x, _mm_loadu_si128(by.cast())))
+        }
+    }
+    #[inline(always)]
+    unsafe fn factors_six_bits<const R: usize>(
+        self,
+        p: [*const u8; R],
+        by: *const i16,
+    ) -> [(__m512i, __m256); R] {
+        unsafe {
+            let mut all = [(_mm512_setzero_si512(), _mm256_setzero_ps()); R];
+            if R == 2 {
+                let (bytes, zero) = (six_bits_of_two([p[0].add(4), p[1].add(4)]), _mm256_setzero_si256());
+                let by = _mm256_broadcastsi128_si256(_mm_loadu_si128(by.cast()));
+                let factors = _mm256_mullo_epi16(_mm256_unpacklo_epi8(bytes, zero), by);
+                let mins = _mm256_unpackhi_epi8(bytes, zero);
+                let low = _mm256_cvtepi32_ps(_mm256_unpacklo_epi16(mins, zero));
+                let high = _mm256_cvtepi32_ps(_mm256_unpackhi_epi16(mins, zero));
+                all[0] = (_mm512_castsi256_si512(factors), low);
+                all[1] = (_mm512_castsi128_si512(_mm256_extracti128_si256::<1>(factors)), high);
+                return all;
+            }
+            for r in 0..R {
+                let words = six_bit_words(p[r].add(4));
+                let factors = _mm_mullo_epi16(_mm256_castsi256_si128(words), _mm_loadu_si128(by.cast()));
+                let mins = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(words));
+                all[r] = (_mm512_castsi128_si512(factors), _mm256_cvtepi32_ps(mins));
+            }
+            all
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_six_bits<const R: usize, const M: usize>(
+        self,
+        m: usize,
+        acc: &mut [[(__m512, __m256); M]; R],
+        totals: &[[__m512i; M]; R],
+        factors: &[(__m512i, __m256); R],
+        p: [*const u8; R],
+        (unit, sums): (f32, *const f32),
+    ) {
+        unsafe {
+            if R == 2 {
+                let bits = |i: usize| p[i].cast::<i32>().read_unaligned();
+                let scales = _mm_cvtph_ps(_mm_setr_epi32(bits(0), bits(1), 0, 0));
+                let by = _mm_mul_ps(scales, _mm_set1_ps(unit));
+                let first = _mm512_broadcastss_ps(by);
+                let second = _mm512_permutexvar_ps(_mm512_set1_epi32(2), _mm512_castps128_ps512(by));
+                acc[0][m].0 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(totals[0][m]), first, acc[0][m].0);
+                acc[1][m].0 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(totals[1][m]), second, acc[1][m].0);
+                let pick = _mm256_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3);
+                let dmins = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(scales), pick);
+                let four = |i| _mm256_broadcast_ps(&*sums.add(i).cast());
+                let both = _mm256_fmadd_ps(factors[1].1, four(4), _mm256_mul_ps(factors[0].1, four(0)));
+                acc[0][m].1 = _mm256_fnmadd_ps(both, dmins, acc[0][m].1);
+                return;
+            }
+            for r in 0..R {
+                let [d, dmin] = self.two_f16(p[r].cast::<u32>().read_unaligned());
+                let (wide, eight) = &mut acc[r][m];
+                *wide = self.add_wide(*wide, totals[r][m], d * unit);
+                // In the order in which the mins of two rows are summed up.
+                let high = _mm256_extractf128_ps::<1>(factors[r].1);
+                let low = _mm_mul_ps(_mm256_castps256_ps128(factors[r].1), _mm_loadu_ps(sums));
+                let both = _mm_fmadd_ps(high, _mm_loadu_ps(sums.add(4)), low);
+                let four = _mm256_castps256_ps128(*eight);
+                *eight = _mm256_zextps128_ps256(_mm_fnmadd_ps(both, _mm_set1_ps(dmin), four));
+            }
+        }
+    }
+    #[inline(always)]
+    fn part_six_bits<const R: usize, const M: usize>(self, acc: &mut [[(__m512, __m256); M]; R]) {
+        if R == 2 {
+            for m in 0..M {
+                unsafe {
+                    let both = acc[0][m].1;
+                    acc[0][m].1 = _mm256_zextps128_ps256(_mm256_castps256_ps128(both));
+                    acc[1][m].1 = _mm256_zextps128_ps256(_mm256_extractf128_ps::<1>(both));
+                }
+            }
         }
     }
     #[inline(always)]

@@ -328,18 +328,56 @@ pub trait Dot: Simd {
     /// # Safety
     /// `by` must be valid for reading 8 values; products must fit 16 bits.
     unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors;
-    /// Of the two times eight numbers of [`six_bits`] the first, each times its number in `by`, and the others as floats.
+    /// Of `R` blocks of Q4_K or Q5_K the scales, each times its number in `by`, and the mins, for [`Dot::add_six_bits`]:
+    /// how they are spread over the rows is the level's business.
     ///
     /// # Safety
-    /// `p` must be valid for reading 16 bytes and `by` for 8 values; products must fit 16 bits.
+    /// Each of `p` must be valid for reading 20 bytes and `by` for 8 values; products must fit 16 bits.
     #[inline(always)]
-    unsafe fn factors_six_bits(self, p: *const u8, by: *const i16) -> (Self::Factors, Self::Eight) {
+    unsafe fn factors_six_bits<const R: usize>(
+        self,
+        p: [*const u8; R],
+        by: *const i16,
+    ) -> [(Self::Factors, Self::Eight); R] {
         // SAFETY: the caller's promise.
         unsafe {
-            let [scales, mins] = six_bits(p);
-            (self.factors_u8(scales, by), self.eight_u8(mins))
+            let mut all = [(self.factors_u8(0, by), self.eight_splat(0.0)); R];
+            for r in 0..R {
+                let [scales, mins] = six_bits(p[r].add(4));
+                all[r] = (self.factors_u8(scales, by), self.eight_u8(mins));
+            }
+            all
         }
     }
+    /// Adds `d unit totals - dmin mins sums` of `R` blocks, which begin with their `d` and `dmin`, to `acc` of row `m`. The
+    /// mins are those of [`Dot::factors_six_bits`], the sums those of 8 groups.
+    ///
+    /// # Safety
+    /// Each of `p` must be valid for reading 4 bytes and `sums` for 8 values.
+    #[inline(always)]
+    unsafe fn add_six_bits<const R: usize, const M: usize>(
+        self,
+        m: usize,
+        acc: &mut [[(Self::Wide, Self::Eight); M]; R],
+        totals: &[[Self::Sums; M]; R],
+        factors: &[(Self::Factors, Self::Eight); R],
+        p: [*const u8; R],
+        (unit, sums): (f32, *const f32),
+    ) {
+        for r in 0..R {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let [d, dmin] = self.two_f16(u32::from_le(p[r].cast::<u32>().read_unaligned()));
+                let (wide, eight) = &mut acc[r][m];
+                *wide = self.add_wide(*wide, totals[r][m], d * unit);
+                let mins = self.eight_mul(factors[r].1, self.eight_splat(-dmin));
+                *eight = self.eight_fma(mins, self.eight(sums), *eight);
+            }
+        }
+    }
+    /// After the last block: gives each of the rows that were added up together what is its own.
+    #[inline(always)]
+    fn part_six_bits<const R: usize, const M: usize>(self, _acc: &mut [[(Self::Wide, Self::Eight); M]; R]) {}
     /// 16 signed bytes times 8 numbers, each number for two neighbours.
     ///
     /// # Safety

@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 54;
+const OPERATIONS: usize = 56;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -111,12 +111,46 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 let products = s.add_factors_i8(s.wide_zero(), p.add(7), pointers, 0.5);
                 to.cast::<f32>().write_unaligned(s.sum_of(products, s.eight_splat(0.0)));
             }
+            53 => six_bits(s, [&x[1..], &x[60..]], a, to.cast()),
+            54 => six_bits(s, [&x[9..]], a, to.cast()),
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
                 s.store_i8(to.cast(), s.splat_i32([-1000, -128, -77, 127, 1000][i]));
                 to.add(4).write_bytes(0, 124);
             }
+        }
+    }
+}
+
+/// The sums of a block of each of `R` rows, after scales and mins that `x` has from byte 4 on.
+#[inline(always)]
+unsafe fn six_bits<S: Dot, const R: usize>(s: S, x: [&[u8]; R], a: &[u8; 128], to: *mut f32) {
+    let mut blocks = [[0u8; 20]; R];
+    let mut starts = [std::ptr::null(); R];
+    for r in 0..R {
+        blocks[r].copy_from_slice(&x[r][..20]);
+        // Scales and sums so plain that the order in which they are added up does not show.
+        blocks[r][..4].copy_from_slice(&[0, 0x3c, 0, 0x30]);
+        starts[r] = blocks[r].as_ptr();
+    }
+    let by = [3i16, 0, 7, 5, 1, 6, 2, 4];
+    let group_sums: [f32; 8] = std::array::from_fn(|i| f32::from(a[i] as i8) / 4.0);
+    // SAFETY: `x` and `a` are longer than what is read, and there is room for `R` values.
+    unsafe {
+        let ones = s.spread_bits(a.as_ptr().cast::<u64>().read_unaligned(), 1);
+        let dots = s.dot_unsigned(s.no_sums(), ones, s.low_nibbles(s.bytes(a.as_ptr())));
+        let factors = s.factors_six_bits(starts, by.as_ptr());
+        let (mut acc, mut totals) = ([[(s.wide_zero(), s.eight_splat(0.0))]; R], [[dots]; R]);
+        for r in 0..R {
+            totals[r][0] = s.add_pairs::<1>(dots, [dots, s.no_sums()], factors[r].0);
+        }
+        for _ in 0..2 {
+            s.add_six_bits(0, &mut acc, &totals, &factors, starts, (0.5, group_sums.as_ptr()));
+        }
+        s.part_six_bits(&mut acc);
+        for (r, [(wide, eight)]) in acc.into_iter().enumerate() {
+            to.add(r).write_unaligned(s.sum_of(wide, eight));
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn picked<const N: usize>(x: __m256i) -> __m256i {
 
 /// The numbers of [`crate::simd::six_bits`] as words, the first eight and then the others.
 #[inline(always)]
-pub(super) unsafe fn six_bit_words(p: *const u8) -> __m256i {
+pub(in crate::simd::dot) unsafe fn six_bit_words(p: *const u8) -> __m256i {
     unsafe {
         // Words of four numbers: the first of either, between them what the second have in nibbles.
         let x = _mm_loadu_si128(p.cast());
@@ -49,6 +49,17 @@ pub(super) unsafe fn six_bit_words(p: *const u8) -> __m256i {
         let low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f_3f3f, 0x0f0f_0f0f, 0x3f3f_3f3f, 0x0f0f_0f0f));
         let tops = _mm_srli_epi16::<2>(_mm_unpacklo_epi32(_mm_setzero_si128(), x));
         _mm256_cvtepu8_epi16(_mm_or_si128(low, _mm_and_si128(tops, _mm_set1_epi8(0x30))))
+    }
+}
+
+/// `value` in each byte whose bit is set.
+#[inline(always)]
+pub(super) unsafe fn spread(bits: u32, value: u8) -> __m256i {
+    unsafe {
+        let byte = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+        let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+        let x = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), byte), bit);
+        _mm256_and_si256(_mm256_cmpeq_epi8(x, bit), _mm256_set1_epi8(value as i8))
     }
 }
 
