@@ -83,7 +83,8 @@ impl Job {
         match S::ISA {
             // Plain code gains nothing from more, and is long as it is.
             Isa::Scalar => (1, 1),
-            // Further pairs of activations find the weights in the first-level cache.
+            // Further rows of activations find the weights in the first-level cache.
+            Isa::Avx512 if self.shape.m > 2 => (1, 4),
             _ if self.shape.m > 1 => (1, 2),
             Isa::Avx2 => (narrow, 1),
             Isa::Avx512 if self.shape.k <= SHORT => (short, 1),
@@ -397,6 +398,7 @@ pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),
+            (_, 4) => walk::<S, F, 1, 4>(s, job),
             _ => walk::<S, F, 1, 2>(s, job),
         }
     }

@@ -261,6 +261,7 @@ pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),
+            (_, 4) => walk::<S, F, 1, 4>(s, job),
             _ => walk::<S, F, 1, 2>(s, job),
         }
     }
