@@ -532,7 +532,7 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
                 acc[1][m].0 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(totals[1][m]), second, acc[1][m].0);
                 let pick = _mm256_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3);
                 let dmins = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(scales), pick);
-                let four = |i| _mm256_broadcast_ps(&*sums.add(i).cast());
+                let four = |i| _mm256_broadcast_f32x4(_mm_loadu_ps(sums.add(i)));
                 let both = _mm256_fmadd_ps(factors[1].1, four(4), _mm256_mul_ps(factors[0].1, four(0)));
                 acc[0][m].1 = _mm256_fnmadd_ps(both, dmins, acc[0][m].1);
                 return;
