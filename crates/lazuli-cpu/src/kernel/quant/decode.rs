@@ -1,6 +1,6 @@
 //! Few rows of activations: weights are read once, in the file's own layout, ahead of one prefetch stream.
 
-use super::acts::{Activations, Forms, Row};
+use super::acts::{Activations, FEW, Forms, Row};
 use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides, unrolled};
 use crate::kernel::stream::ask_each_line;
 use crate::simd::{Dot, Isa};
@@ -84,7 +84,7 @@ impl Job {
             // Plain code gains nothing from more, and is long as it is.
             Isa::Scalar => (1, 1),
             // Further rows of activations find the weights in the first-level cache.
-            Isa::Avx512 if self.shape.m > 2 => (1, 4),
+            Isa::Avx512 if self.shape.m > 2 => (1, FEW),
             _ if self.shape.m > 1 => (1, 2),
             Isa::Avx2 => (narrow, 1),
             Isa::Avx512 if self.shape.k <= SHORT => (short, 1),
@@ -398,7 +398,7 @@ pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),
-            (_, 4) => walk::<S, F, 1, 4>(s, job),
+            (_, FEW) => walk::<S, F, 1, FEW>(s, job),
             _ => walk::<S, F, 1, 2>(s, job),
         }
     }

@@ -5,7 +5,7 @@
 //! the same lanes: one conversion to float and one multiplication by scales serve 128 codes, where [`super::decode`]
 //! needs one for each 64. Narrow vectors bring the sums of eight blocks together first, so that one serves 256.
 
-use super::acts::{Forms, Row};
+use super::acts::{FEW, Forms, Row};
 use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
 use super::decode::{Job, ROWS, Sum, prefetch_weights};
 use super::ends;
@@ -261,7 +261,7 @@ pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),
-            (_, 4) => walk::<S, F, 1, 4>(s, job),
+            (_, FEW) => walk::<S, F, 1, FEW>(s, job),
             _ => walk::<S, F, 1, 2>(s, job),
         }
     }

@@ -190,7 +190,7 @@ pub(super) unsafe fn decode<S: Dot, F: Superblock>(s: S, job: &Job) {
         match job.at_a_time::<S>(1, 2) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
-            // Of four rows there are more pointers than registers, which takes what sharing the weights gives.
+            // Two of `FEW` rows as well: with four there are more pointers than registers, which costs what sharing weights gives.
             _ => walk::<S, F, 1, 2>(s, job),
         }
     }

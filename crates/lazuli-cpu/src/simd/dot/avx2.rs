@@ -10,8 +10,8 @@ use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
 use words::{
-    NOWHERE, add_twos, bytes_by_words, picked, places, shifted, six_bit_words, split, spread, strided_words,
-    two_blocks,
+    NOWHERE, add_twos, bytes_by_words, picked, places, shifted, six_bit_factors, split, spread,
+    strided_words, two_blocks,
 };
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
@@ -458,10 +458,8 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
             let zero = _mm256_setzero_si256();
             let mut all = [([zero; 2], _mm256_setzero_ps()); R];
             for r in 0..R {
-                let words = six_bit_words(p[r].add(4));
-                let factors = _mm_mullo_epi16(_mm256_castsi256_si128(words), _mm_loadu_si128(by.cast()));
-                let mins = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(words));
-                all[r] = ([_mm256_broadcastsi128_si256(factors), zero], _mm256_cvtepi32_ps(mins));
+                let (factors, mins) = six_bit_factors(p[r].add(4), by);
+                all[r] = ([_mm256_broadcastsi128_si256(factors), zero], mins);
             }
             all
         }

@@ -5,7 +5,7 @@
 
 mod words;
 
-use super::avx2::words::six_bit_words;
+use super::avx2::words::six_bit_factors;
 use super::vectors::{four_even_signs, permuted_even_signs};
 use super::{Dot, Fours};
 use crate::simd::Avx512;
@@ -503,10 +503,8 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
                 return all;
             }
             for r in 0..R {
-                let words = six_bit_words(p[r].add(4));
-                let factors = _mm_mullo_epi16(_mm256_castsi256_si128(words), _mm_loadu_si128(by.cast()));
-                let mins = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(words));
-                all[r] = (_mm512_castsi128_si512(factors), _mm256_cvtepi32_ps(mins));
+                let (factors, mins) = six_bit_factors(p[r].add(4), by);
+                all[r] = (_mm512_castsi128_si512(factors), mins);
             }
             all
         }

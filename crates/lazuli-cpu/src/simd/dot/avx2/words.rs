@@ -1,4 +1,4 @@
-//! Words of 16 bits with AVX2: picked from vectors and from blocks, shifted, added up.
+//! What operations with AVX2 are made of: words of 16 bits picked from vectors and from blocks, shifted, added up; spread bits.
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers have the instructions, and vouch for pointers.
 
@@ -39,16 +39,19 @@ pub(super) fn picked<const N: usize>(x: __m256i) -> __m256i {
     out
 }
 
-/// The numbers of [`crate::simd::six_bits`] as words, the first eight and then the others.
+/// The numbers of [`crate::simd::six_bits`]: the first eight as words, each times its number in `by`, and the others as floats.
 #[inline(always)]
-pub(in crate::simd::dot) unsafe fn six_bit_words(p: *const u8) -> __m256i {
+pub(in crate::simd::dot) unsafe fn six_bit_factors(p: *const u8, by: *const i16) -> (__m128i, __m256) {
     unsafe {
         // Words of four numbers: the first of either, between them what the second have in nibbles.
         let x = _mm_loadu_si128(p.cast());
         let low = _mm_srlv_epi32(_mm_shuffle_epi32::<0b10_01_10_00>(x), _mm_setr_epi32(0, 0, 0, 4));
         let low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f_3f3f, 0x0f0f_0f0f, 0x3f3f_3f3f, 0x0f0f_0f0f));
         let tops = _mm_srli_epi16::<2>(_mm_unpacklo_epi32(_mm_setzero_si128(), x));
-        _mm256_cvtepu8_epi16(_mm_or_si128(low, _mm_and_si128(tops, _mm_set1_epi8(0x30))))
+        let words = _mm256_cvtepu8_epi16(_mm_or_si128(low, _mm_and_si128(tops, _mm_set1_epi8(0x30))));
+        let factors = _mm_mullo_epi16(_mm256_castsi256_si128(words), _mm_loadu_si128(by.cast()));
+        let others = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(words));
+        (factors, _mm256_cvtepi32_ps(others))
     }
 }
 

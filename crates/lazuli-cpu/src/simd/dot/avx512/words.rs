@@ -1,4 +1,5 @@
-//! Words of 16 bits with AVX-512: picked from vectors and from blocks, scaled, added up.
+//! What operations with AVX-512 are made of: words of 16 bits picked from vectors and from blocks, scaled, added up; codes of
+//! a few bits; magnitudes of floats.
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers have the instructions, and vouch for pointers.
 
@@ -21,13 +22,13 @@ pub(super) unsafe fn larger<const ONE: i32, const OTHER: i32>(a: __m512i, b: __m
 /// `i16 x i16` products summed by twos onto `acc`.
 #[inline(always)]
 pub(super) unsafe fn dpwssd<const DOT: bool>(acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
-    unsafe { if DOT { added(acc, a, b) } else { _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)) } }
+    unsafe { if DOT { vpdpwssd(acc, a, b) } else { _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)) } }
 }
 
-/// VNNI's [`dpwssd`]. Written out: the compiler would multiply, and then add.
+/// [`dpwssd`] by VNNI. Written out: the compiler would multiply, and then add.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn added(mut acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+fn vpdpwssd(mut acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
     unsafe {
         asm!(
             "vpdpwssd {acc}, {a}, {b}",
