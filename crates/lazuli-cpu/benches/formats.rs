@@ -81,13 +81,20 @@ fn tensors(memory: &[u8], format: Format) -> (Vec<Vec<&[u8]>>, usize) {
     (all.collect(), each)
 }
 
+/// Bytes of weights that stay in a core's own cache.
+const CACHED: usize = 192 << 10;
+/// Products with these, one after the other.
+const AGAIN: usize = 20;
+
 /// What is measured of a format, for weights of `bytes` bytes each: seconds of a pass over `count` tensors of them with one
-/// row of activations, and of a product with [`MANY`] rows.
+/// row of activations, and of a product with [`MANY`] rows; and gigabytes per second of weights that are cached, on one
+/// thread.
 struct Times {
     count: usize,
     bytes: usize,
     decode: f64,
     prefill: f64,
+    cached: f64,
 }
 
 /// Times a weight format.
@@ -101,7 +108,11 @@ fn packed(level: Level, memory: &[u8], format: Format) -> Times {
     } else {
         measure::float_product(level, format, &tensors[0], [MANY, n, k], THREADS)
     };
-    Times { count: tensors.len(), bytes, decode, prefill }
+    let rows = CACHED / (bytes / n) / 4 * 4;
+    let part = QuantMatmul::new(level, format, rows, k).expect("the format has kernels");
+    let again = measure::products(part, &vec![tensors[0].clone(); AGAIN], 1, 1);
+    let cached = (AGAIN * rows * (bytes / n)) as f64 / again / 1e9;
+    Times { count: tensors.len(), bytes, decode, prefill, cached }
 }
 
 /// Times weights in half precision, two bytes each.
@@ -112,7 +123,10 @@ fn halves(level: Level, memory: &[u8], element: Element) -> Times {
     let of = |tensor: &[u8]| Weights::Float { element, data: tensor.as_ptr(), stride: k };
     let decode = measure::float_products(level, &tensors, of, 1, [1, n, k], THREADS);
     let prefill = measure::float_products(level, &tensors[..1], of, 1, [MANY, n, k], THREADS);
-    Times { count: tensors.len(), bytes, decode, prefill }
+    let rows = CACHED / (bytes / n);
+    let again = measure::float_products(level, &[tensors[0]; AGAIN], of, 1, [1, rows, k], 1);
+    let cached = (AGAIN * rows * (bytes / n)) as f64 / again / 1e9;
+    Times { count: tensors.len(), bytes, decode, prefill, cached }
 }
 
 fn main() {
@@ -129,7 +143,7 @@ fn main() {
         if !name.contains(&filter) {
             return;
         }
-        let Times { count, bytes, decode, prefill } = measure();
+        let Times { count, bytes, decode, prefill, cached } = measure();
         let after = stream();
         let memory = f64::midpoint(before, after);
         before = after;
@@ -138,7 +152,7 @@ fn main() {
         let bits = bytes as f64 * 8.0 / (n * k) as f64;
         println!(
             "{{\"format\":\"{name}\",\"bits\":{bits:.3},\"decode_gb_s\":{gb:.2},\"memory_gb_s\":{memory:.2},\
-             \"prefill_gop_s\":{gop:.1}}}"
+             \"cached_gb_s\":{cached:.2},\"prefill_gop_s\":{gop:.1}}}"
         );
     };
     report("BF16", &|| halves(level, memory, Element::BF16));

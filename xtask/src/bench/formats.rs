@@ -59,6 +59,8 @@ struct Row {
     decode: f64,
     /// Gigabytes per second that a plain read of memory reached just before and after.
     memory: f64,
+    /// Gigabytes per second of weights in a core's own cache, on one thread: what the kernel does when memory does not bind.
+    cached: f64,
     prefill: f64,
 }
 
@@ -82,12 +84,11 @@ impl Record {
                 level.clone_into(&mut record.level);
                 record.threads = threads;
             }
-            let figures =
-                [number("bits"), number("decode_gb_s"), number("memory_gb_s"), number("prefill_gop_s")];
-            if let (Some(format), [Some(bits), Some(decode), Some(memory), Some(prefill)]) =
+            let figures = ["bits", "decode_gb_s", "memory_gb_s", "cached_gb_s", "prefill_gop_s"].map(number);
+            if let (Some(format), [Some(bits), Some(decode), Some(memory), Some(cached), Some(prefill)]) =
                 (value["format"].as_str(), figures)
             {
-                record.rows.push(Row { format: format.to_owned(), bits, decode, memory, prefill });
+                record.rows.push(Row { format: format.to_owned(), bits, decode, memory, cached, prefill });
             }
         }
         if record.rows.is_empty() {
@@ -99,8 +100,8 @@ impl Record {
     fn markdown(&self) -> String {
         let mut text = format!(
             "{}, level {}, {} threads, weights 1536 x 8960.\n\n\
-             | format | bits per weight | decode GB/s | memory GB/s | share | prefill GOP/s (512 rows) |\n\
-             |---|---:|---:|---:|---:|---:|\n",
+             | format | bits per weight | decode GB/s | memory GB/s | share | cached GB/s (1 thread) | prefill GOP/s (512 rows) |\n\
+             |---|---:|---:|---:|---:|---:|---:|\n",
             system::processor(),
             self.level,
             self.threads
@@ -110,8 +111,8 @@ impl Record {
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {:.2} | {:.1} | {:.1} | {share:.0} % | {:.0} |",
-                row.format, row.bits, row.decode, row.memory, row.prefill
+                "| {} | {:.2} | {:.1} | {:.1} | {share:.0} % | {:.1} | {:.0} |",
+                row.format, row.bits, row.decode, row.memory, row.cached, row.prefill
             );
         }
         text
@@ -121,7 +122,8 @@ impl Record {
         let rows = self.rows.iter().map(|row| {
             json!({
                 "format": row.format, "bits_per_weight": row.bits, "decode_gb_s": row.decode,
-                "memory_gb_s": row.memory, "share_of_memory": row.decode / row.memory, "prefill_gop_s": row.prefill,
+                "memory_gb_s": row.memory, "share_of_memory": row.decode / row.memory,
+                "cached_gb_s": row.cached, "prefill_gop_s": row.prefill,
             })
         });
         json!({
@@ -137,12 +139,13 @@ mod tests {
 
     const LINES: &str = "\
         {\"level\":\"avx2\",\"threads\":2}\n\
-        {\"format\":\"Q4_K\",\"bits\":4.500,\"decode_gb_s\":30.0,\"memory_gb_s\":40.0,\"prefill_gop_s\":700.0}\n";
+        {\"format\":\"Q4_K\",\"bits\":4.500,\"decode_gb_s\":30.0,\"memory_gb_s\":40.0,\
+         \"cached_gb_s\":50.0,\"prefill_gop_s\":700.0}\n";
 
     #[test]
     fn figures_become_a_table_with_shares() {
         let record = Record::read(LINES).unwrap();
-        assert!(record.markdown().contains("| Q4_K | 4.50 | 30.0 | 40.0 | 75 % | 700 |"));
+        assert!(record.markdown().contains("| Q4_K | 4.50 | 30.0 | 40.0 | 75 % | 50.0 | 700 |"));
         assert_eq!(record.json()["formats"][0]["share_of_memory"], 0.75);
     }
 

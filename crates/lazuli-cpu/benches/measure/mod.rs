@@ -164,15 +164,16 @@ pub fn float_products<'a, T: Copy + Sync>(
     })
 }
 
-/// Memory of arbitrary codes with small positive half-precision numbers wherever a format may keep its scales. It lies as
-/// a model's file does, in huge pages if there are any.
+/// Memory of arbitrary codes with small positive half-precision numbers wherever a format may keep its scales, and with
+/// exponents wherever it may keep those alone that are neither so small that products become subnormal, which takes some
+/// processors a hundred cycles each, nor NaN. It lies as a model's file does, in huge pages if there are any.
 pub fn weights(bytes: usize) -> Buffer {
     let mut memory = Buffer::zeroed(bytes).expect("memory to walk");
     let mut piece = vec![0; PIECE];
     for start in (0..bytes).step_by(PIECE) {
         for (i, two) in piece.chunks_exact_mut(2).enumerate() {
-            let value = 0x1c00 + ((start / 2 + i).wrapping_mul(2654435761) >> 7) % 0x400;
-            two.copy_from_slice(&(value as u16).to_le_bytes());
+            let noise = (start / 2 + i).wrapping_mul(2654435761) >> 7;
+            two.copy_from_slice(&[0x20 + (noise % 0xdf) as u8, 0x1c + (noise >> 8) as u8 % 4]);
         }
         memory.write(start, &piece[..PIECE.min(bytes - start)]);
     }
