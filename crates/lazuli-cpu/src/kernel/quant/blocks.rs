@@ -1,65 +1,12 @@
 //! [`Blocks`]: how kernels see a block format, 256 weights of a row at a time.
 
+use super::sides::{SideLayout, Sides};
 use crate::simd::Dot;
-use lazuli_quant::ScaleType;
 
 /// Weights that kernels take in one step: one block of a K-quant, eight blocks of 32.
 pub(super) const OCTET: usize = 256;
 /// Weights under one activation scale.
 pub(super) const GROUP: usize = 32;
-
-/// How the scales of a planar format lie in their planes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SideLayout {
-    /// Their type, where the format leaves it open.
-    pub scale: ScaleType,
-    /// The logarithm (base 2) of how many groups of 32 weights share one, where the format leaves it open.
-    pub shift: u32,
-}
-
-/// What a planar format keeps beside its codes: pointers to scales, and to biases if it has any.
-#[derive(Clone, Copy)]
-pub(super) struct Sides {
-    pub planes: [*const u8; 2],
-    pub layout: SideLayout,
-}
-
-impl Sides {
-    /// Of formats that have one plane.
-    pub const NONE: Self =
-        Self { planes: [std::ptr::null(); 2], layout: SideLayout { scale: ScaleType::F32, shift: 0 } };
-
-    /// The sides of octet `octet` of the row that these are the start of.
-    #[inline(always)]
-    pub fn at<F: Blocks>(self, octet: usize) -> Self {
-        let offset = F::side_offset(octet, self.layout);
-        let [a, b] = self.planes;
-        Self { planes: [a.wrapping_add(offset), b.wrapping_add(offset)], ..self }
-    }
-}
-
-/// The second and third planes of a planar format's rows.
-#[derive(Clone, Copy)]
-pub(super) struct SidePlanes {
-    /// Their rows' start.
-    pub first: Sides,
-    /// Bytes of one row of each.
-    pub row_bytes: [usize; 2],
-    /// Weight rows that share a row of scales, and how many rows with the first row's scales come before it.
-    pub tile: usize,
-    pub skip: usize,
-}
-
-impl SidePlanes {
-    /// The sides of row `n`.
-    #[inline(always)]
-    pub fn row(&self, n: usize) -> Sides {
-        let row = if self.tile == 1 { n } else { (n + self.skip) / self.tile };
-        let [a, b] = self.first.planes;
-        let planes = [a.wrapping_add(row * self.row_bytes[0]), b.wrapping_add(row * self.row_bytes[1])];
-        Sides { planes, ..self.first }
-    }
-}
 
 /// A pointer to 256 whole weights of a row: their codes, and where a planar format keeps the rest of them.
 #[derive(Clone, Copy)]
@@ -149,12 +96,10 @@ impl Remainder {
         bytes: usize,
         side_bytes: [usize; 2],
     ) -> Octet {
-        let offset = at * F::OCTET_BYTES;
-        debug_assert!(bytes - offset <= OCTET_ROOM);
         let mut sides = row.1;
         // SAFETY: the caller vouches for the row, which ends within this octet, and has filled as many bytes before.
         unsafe {
-            std::ptr::copy_nonoverlapping(row.0.add(offset), self.codes.as_mut_ptr(), bytes - offset);
+            self.fill_codes::<F>(row, at, bytes);
             for plane in 0..F::PLANES - 1 {
                 let offset = F::side_offset(at, sides.layout);
                 let from = sides.planes[plane].add(offset);
@@ -164,6 +109,16 @@ impl Remainder {
             }
         }
         Octet(self.codes.as_ptr(), sides)
+    }
+
+    /// The same without sides.
+    #[inline(always)]
+    pub unsafe fn fill_codes<F: Blocks>(&mut self, row: Octet, at: usize, bytes: usize) -> *const u8 {
+        let offset = at * F::OCTET_BYTES;
+        debug_assert!(bytes - offset <= OCTET_ROOM);
+        // SAFETY: likewise.
+        unsafe { std::ptr::copy_nonoverlapping(row.0.add(offset), self.codes.as_mut_ptr(), bytes - offset) };
+        self.codes.as_ptr()
     }
 }
 
@@ -199,6 +154,9 @@ pub(super) trait Blocks: 'static {
     const BYTES: usize;
     /// Planes: codes, scales, biases.
     const PLANES: usize = 1;
+    /// The numbers in the planes after the first are floats, one for each 32 weights, when a kernel comes to them, whatever
+    /// they are written as: [`super::sides`].
+    const SPREAD: bool = false;
     /// What is subtracted from a stored code.
     const OFFSET: u8 = 0;
     /// Codes are any `i8`; otherwise they lie in `0..=127`.
@@ -268,8 +226,8 @@ pub(super) trait Blocks: 'static {
     unsafe fn integers<S: Dot>(_s: S, _o: Octet, _to: *mut f32) {}
     /// Bytes from a row's first scale (and bias) to the first of octet `octet`; unused for one plane.
     #[inline(always)]
-    fn side_offset(_octet: usize, _layout: SideLayout) -> usize {
-        0
+    fn side_offset(octet: usize, layout: SideLayout) -> usize {
+        layout.offset(octet)
     }
 
     /// Bytes of 256 weights.

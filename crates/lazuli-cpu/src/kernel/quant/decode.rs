@@ -1,7 +1,8 @@
 //! Few rows of activations: weights are read once, in the file's own layout, ahead of one prefetch stream.
 
 use super::acts::{Activations, FEW, Forms, Row};
-use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, SidePlanes, Sides, unrolled};
+use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, unrolled};
+use super::sides::{PER_OCTET, SidePlanes, Sides, Spread};
 use crate::kernel::stream::ask_each_line;
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
@@ -76,6 +77,19 @@ impl Job {
         }
     }
 
+    /// Asks for scales and biases some way after those of `count` rows from row `n` on.
+    #[inline(always)]
+    pub fn prefetch_sides<S: Dot, F: Blocks>(&self, s: S, n: usize, count: usize) {
+        if F::PLANES == 1 {
+            return;
+        }
+        let row = self.sides.row(n);
+        for plane in 0..F::PLANES - 1 {
+            let bytes = count * self.sides.row_bytes[plane];
+            prefetch(s, row.planes[plane].wrapping_add(SIDE_AHEAD + bytes), bytes);
+        }
+    }
+
     /// How many rows of weights and of activations are best taken at a time: `narrow` of the first with AVX2, whose sixteen
     /// registers are soon full, and `short` with AVX-512 where rows are short.
     #[inline(always)]
@@ -90,6 +104,11 @@ impl Job {
             Isa::Avx512 if self.shape.k <= SHORT => (short, 1),
             Isa::Avx512 | Isa::Neon => (2, 1),
         }
+    }
+
+    /// As many rows of weights at a time, or one where there is no room for what planar formats keep beside more.
+    pub fn room_for<F: Blocks>(&self, (rows, tokens): (usize, usize)) -> (usize, usize) {
+        if F::SPREAD && !Spread::has_room(rows * self.sides.floats) { (1, tokens) } else { (rows, tokens) }
     }
 
     /// Writes what `R` weight rows from row `n` on have summed up with `M` rows of activations from row `token` on, those
@@ -285,17 +304,81 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
     }
 }
 
-/// Whether octet `index`, the end of row `n`, can be read where it lies: whole chunks of it are used, and what is read
-/// after them belongs to the rows that follow.
-#[inline(always)]
-fn reads_on<F: Blocks>(job: &Job, n: usize, index: usize) -> bool {
-    F::PLANES == 1 && job.shape.k % 64 == 0 && job.holds(n, (index + 1) * F::OCTET_BYTES)
-}
-
 /// Room beside `R` rows for what they do not hold as kernels want it.
-struct Rooms<const R: usize> {
+pub(super) struct Rooms<const R: usize> {
     ends: [Remainder; R],
     codes: [Expanded; R],
+    sides: Spread,
+    /// Sides of the octets that rows end in.
+    end_sides: [[[f32; PER_OCTET]; 2]; R],
+}
+
+impl<const R: usize> Rooms<R> {
+    /// With nothing in it.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self {
+            ends: [Remainder::new(); R],
+            codes: [Expanded::new(); R],
+            sides: Spread::new(),
+            end_sides: [[[0.0; PER_OCTET]; 2]; R],
+        }
+    }
+
+    /// `R` weight rows of a job from row `n` on, past its last that one again, with what kernels read beside their codes.
+    #[inline(always)]
+    pub unsafe fn rows<F: Blocks>(&mut self, job: &Job, n: usize) -> [Octet; R] {
+        // SAFETY: the job's rows exist.
+        unsafe {
+            let starts = job.starts::<R>(n);
+            let mut rows = [Octet::of(starts[0]); R];
+            let last = job.rows.end - 1;
+            if F::SPREAD {
+                self.sides.hold(job.shape.level, &job.sides, (n, R), job.rows.end);
+            }
+            for r in 0..R {
+                let row = if n + r < last { n + r } else { last };
+                let sides = match F::PLANES {
+                    1 => Sides::NONE,
+                    _ if F::SPREAD => self.sides.row(&job.sides, row),
+                    _ => job.sides.row(row),
+                };
+                rows[r] = Octet(starts[r], sides);
+            }
+            rows
+        }
+    }
+
+    /// The octet that row `r` of these, the job's row `n`, ends in after `whole` others. What follows the row is zeros, or
+    /// anything that kernels make nothing of where nothing has to be copied.
+    #[inline(always)]
+    pub unsafe fn end<S: Dot, F: Blocks>(
+        &mut self,
+        s: S,
+        job: &Job,
+        (r, row): (usize, Octet),
+        (n, whole): (usize, usize),
+    ) -> Octet {
+        // SAFETY: the caller's row, of as many bytes as all of the job.
+        unsafe {
+            if F::PLANES > 1 && !F::SPREAD {
+                return self.ends[r].fill::<F>(row, whole, job.row_bytes, job.sides.row_bytes);
+            }
+            let codes = if job.shape.k % 64 == 0 && job.holds(n, (whole + 1) * F::OCTET_BYTES) {
+                row.0.add(whole * F::OCTET_BYTES)
+            } else {
+                self.ends[r].fill_codes::<F>(row, whole, job.row_bytes)
+            };
+            let (from, mut sides) = (row.1.ready_at::<F>(whole), Sides::NONE);
+            for plane in 0..F::PLANES - 1 {
+                let to = self.end_sides[r][plane].as_mut_ptr();
+                let numbers = s.eight(from.planes[plane].cast());
+                s.store_eight(to, s.eight_first(job.shape.k % OCTET / GROUP, numbers));
+                sides.planes[plane] = to.cast();
+            }
+            Octet(codes, sides)
+        }
+    }
 }
 
 /// `R` neighbouring weight rows from row `n` on, times `M` rows of activations from row `token` on; past the last row
@@ -311,31 +394,21 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
 ) {
     const { assert!(!F::EXPANDED || F::LEN == OCTET, "ends of rows are not expanded") };
     let k = job.shape.k;
-    let exist = job.rows.end - n;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
         let acts = job.activations::<M>(token);
-        let starts = job.starts::<R>(n);
-        let mut row = [Octet::of(starts[0]); R];
-        for r in 0..R {
-            let sides = if F::PLANES > 1 { job.sides.row(n + r.min(exist - 1)) } else { Sides::NONE };
-            row[r] = Octet(starts[r], sides);
-        }
         if token == 0 {
-            // Scales and biases are some way ahead in their own planes.
-            for plane in 0..F::PLANES - 1 {
-                let bytes = job.sides.row_bytes[plane];
-                prefetch(s, row[0].1.planes[plane].wrapping_add(SIDE_AHEAD), R * bytes);
-            }
+            job.prefetch_sides::<S, F>(s, n, R);
         }
+        let row = rooms.rows::<F>(job, n);
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
         // One linear stream: the hardware follows two neighbouring ones less well.
-        let mut stream = starts[0].wrapping_add(ahead);
+        let mut stream = row[0].0.wrapping_add(ahead);
         let whole = k / OCTET;
         for index in 0..whole {
             let mut octets = row;
             for r in 0..R {
-                octets[r] = Octet(row[r].0.add(index * F::OCTET_BYTES), row[r].1.at::<F>(index));
+                octets[r] = Octet(row[r].0.add(index * F::OCTET_BYTES), row[r].1.ready_at::<F>(index));
             }
             if token == 0 {
                 prefetch_weights(s, stream, R * F::OCTET_BYTES);
@@ -350,11 +423,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
         if F::LEN < OCTET && k % OCTET > 0 {
             let mut octets = row;
             for r in 0..R {
-                octets[r] = if reads_on::<F>(job, n + r, whole) {
-                    Octet(row[r].0.add(whole * F::OCTET_BYTES), row[r].1.at::<F>(whole))
-                } else {
-                    rooms.ends[r].fill::<F>(row[r], whole, job.row_bytes, job.sides.row_bytes)
-                };
+                octets[r] = rooms.end::<S, F>(s, job, (r, row[r]), (n + r, whole));
             }
             if token == 0 {
                 prefetch_weights(s, stream, R * (job.row_bytes - whole * F::OCTET_BYTES));
@@ -370,7 +439,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
 unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Job) {
     // SAFETY: the caller's job, handed on row by row.
     unsafe {
-        let mut rooms = Rooms { ends: [Remainder::new(); R], codes: [Expanded::new(); R] };
+        let mut rooms = Rooms::new();
         for n in job.rows.clone().step_by(R) {
             let ahead = job.ahead(n, R);
             for token in (0..job.shape.m).step_by(M) {
@@ -394,7 +463,7 @@ pub(super) const fn forms<F: Blocks>() -> Forms {
 pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        match job.at_a_time::<S>(2, if F::LEN < OCTET && F::PLANES == 1 { ROWS } else { 2 }) {
+        match job.room_for::<F>(job.at_a_time::<S>(2, if F::LEN < OCTET { ROWS } else { 2 })) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),

@@ -6,8 +6,7 @@
 //! Rounding 32 weights to signed bytes with a scale of their own doubled the divergence of a DeepSeek-V3 model's logits,
 //! and two such bytes for a weight cost as much as products in `f32`, which are exact: those it is.
 
-use super::blocks::{Blocks, Octet, SideLayout, coarse, read_u64};
-use super::planar::{has_full_byte, side_eight, side_offset};
+use super::blocks::{Blocks, Octet, coarse};
 use crate::simd::Dot;
 
 /// e4m3 codes. `MX`: an e8m0 scale for each 32; otherwise an f32 factor for each tile of rows and columns.
@@ -17,6 +16,7 @@ impl<const MX: bool> Blocks for Float8<MX> {
     const LEN: usize = 32;
     const BYTES: usize = 32;
     const PLANES: usize = 2;
+    const SPREAD: bool = true;
     const FLOAT: bool = true;
     coarse!();
     #[inline(always)]
@@ -28,19 +28,9 @@ impl<const MX: bool> Blocks for Float8<MX> {
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
         // SAFETY: the caller gives a whole octet of scales.
         unsafe {
-            let (scales, unit) = if MX {
-                let exponents = read_u64(o.1.planes[0]);
-                // The last exponent is NaN.
-                let unit = if has_full_byte(exponents) { f32::NAN } else { 512.0 };
-                (s.eight_half_e8m0(exponents), unit)
-            } else {
-                (side_eight(s, o.1.planes[0], o.1.layout), 256.0)
-            };
-            s.eight_mul(scales, s.eight_mul(s.eight_splat(unit), by))
+            // Codes come over 256, exponents as half of what they stand for.
+            let unit = if MX { 512.0 } else { 256.0 };
+            s.eight_mul(s.eight(o.1.planes[0].cast()), s.eight_mul(s.eight_splat(unit), by))
         }
-    }
-    #[inline(always)]
-    fn side_offset(octet: usize, layout: SideLayout) -> usize {
-        if MX { 8 * octet } else { side_offset(octet, layout) }
     }
 }

@@ -18,6 +18,7 @@ mod low_bits;
 mod nibbles;
 mod panel;
 mod planar;
+mod sides;
 mod steps;
 mod superblock;
 mod tables;
@@ -30,15 +31,16 @@ pub use steps::TwoSteps;
 use super::stream;
 use crate::simd::{Isa, Level, stamp_dot, stamp_permute};
 use acts::{Forms, TILE};
-use blocks::{Blocks, GROUP, SideLayout, SidePlanes, Sides};
+use blocks::{Blocks, GROUP};
 use float8::Float8;
 use formats::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use gemm::Kind;
 use grids::{Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs};
-use lazuli_quant::{Format, ScaleType};
+use lazuli_quant::Format;
 use low_bits::{Q2K, Q3K, Tq1_0, Tq2_0};
 use panel::{Panel, Source};
 use planar::{Affine, Affine8, Mxfp4, Nvfp4};
+use sides::{SideLayout, SidePlanes, SideType, Sides, Spread};
 use std::ops::Range;
 use tables::{GgufMxfp4, Iq4Nl, Iq4Xs};
 
@@ -135,8 +137,8 @@ const SMALLS: usize = 8;
 const PREFILL_UNIT_MACS: usize = 12_000_000;
 
 impl QuantMatmul {
-    /// The product with weights `[n, k]` of `format`; `None` if there is no kernel for the format, or `k` does not
-    /// divide into its blocks and into groups of 32.
+    /// The product with weights `[n, k]` of `format`; `None` if there is no kernel for the format, if `k` does not divide into
+    /// its blocks and into groups of 32, or if a row has scales for more than 65536 weights in a plane of their own.
     pub fn new(level: Level, format: Format, n: usize, k: usize) -> Option<Self> {
         let kernels = kernels(format)?;
         if k % GROUP != 0 {
@@ -148,6 +150,9 @@ impl QuantMatmul {
             n.checked_mul(*bytes)?;
         }
         let (layout, tile) = side_layout(format)?;
+        if !Spread::has_room(layout.floats(row_bytes[1])) {
+            return None;
+        }
         let few = Cut { large: 0, larges: 0, small: 0 };
         Some(Self { level, n, k, row_bytes, tile, layout, threads: 1, last: false, few, kernels }.cut_anew())
     }
@@ -387,7 +392,8 @@ impl QuantMatmul {
         let [_, scales, biases] = args.weights.planes;
         let first = Sides { planes: [scales.as_ptr(), biases.as_ptr()], layout: self.layout };
         let row_bytes = [self.row_bytes[1], self.row_bytes[2]];
-        SidePlanes { first, row_bytes, tile: self.tile, skip: args.weights.skip }
+        let floats = self.layout.floats(row_bytes[0]);
+        SidePlanes { first, row_bytes, tile: self.tile, skip: args.weights.skip, floats }
     }
 
     /// Weight rows of a full panel.
@@ -431,11 +437,12 @@ fn side_layout(format: Format) -> Option<(SideLayout, usize)> {
         (usize::from(weights) % GROUP == 0 && groups.is_power_of_two()).then(|| groups.trailing_zeros())
     };
     Some(match format {
-        Format::Affine { group, scale, .. } => (SideLayout { scale, shift: shared(group)? }, 1),
+        Format::Affine { group, scale, .. } => (SideLayout { scale: scale.into(), shift: shared(group)? }, 1),
         Format::Fp8Block { rows, cols } => {
-            (SideLayout { scale: ScaleType::F32, shift: shared(cols)? }, usize::from(rows))
+            (SideLayout { scale: SideType::F32, shift: shared(cols)? }, usize::from(rows))
         }
-        _ => (Sides::NONE.layout, 1),
+        Format::Mxfp4 | Format::Mxfp8 => (SideLayout::EXPONENTS, 1),
+        _ => (SideLayout::EACH, 1),
     })
 }
 
@@ -508,11 +515,11 @@ formats! {
         Format::Iq1M => Iq1M, decode decode_iq1_m pack_iq1_m;
         Format::Affine { bits: 2, .. } => Affine<2>, decode decode_affine_2 pack_affine_2;
         Format::Affine { bits: 3, .. } => Affine<3>, decode decode_affine_3 pack_affine_3;
-        Format::Affine { bits: 4, .. } => Affine<4>, decode decode_affine_4 pack_affine_4;
+        Format::Affine { bits: 4, .. } => Affine<4>, nibbles decode_affine_4 pack_affine_4;
         Format::Affine { bits: 5, .. } => Affine<5>, decode decode_affine_5 pack_affine_5;
         Format::Affine { bits: 6, .. } => Affine<6>, decode decode_affine_6 pack_affine_6;
         Format::Affine { bits: 8, .. } => Affine8, decode decode_affine_8 pack_affine_8;
-        Format::Mxfp4 => Mxfp4, decode decode_mxfp4 pack_mxfp4;
+        Format::Mxfp4 => Mxfp4, nibbles decode_mxfp4 pack_mxfp4;
         Format::Nvfp4 => Nvfp4, decode decode_nvfp4 pack_nvfp4;
     }
     looked up {

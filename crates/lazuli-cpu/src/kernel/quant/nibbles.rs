@@ -6,15 +6,15 @@
 //! needs one for each 64. Narrow vectors bring the sums of eight blocks together first, so that one serves 256.
 
 use super::acts::{FEW, Forms, Row};
-use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
-use super::decode::{Job, ROWS, Sum, prefetch_weights};
+use super::blocks::{Blocks, GROUP, OCTET, Octet};
+use super::decode::{Job, ROWS, Rooms, Sum, prefetch_weights};
 use super::ends;
 use super::formats::{Q4_0, Q4_1, Q5_0, Q5_1};
-use super::planar::E2M1_RAISED;
+use super::planar::{Affine, E2M1_RAISED, Mxfp4};
 use super::tables::GgufMxfp4;
 use crate::simd::{Dot, Isa};
 
-/// Such blocks, with one plane, whose weights are `scale * code + min`.
+/// Such blocks, whose weights are `scale * code + min`.
 pub(super) trait Nibbles: Blocks {
     /// Of half `H` of an octet's blocks ([`Dot::PLACES`]): the first 16 codes of each, and the other 16 of each.
     unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2];
@@ -76,6 +76,42 @@ impl Nibbles for GgufMxfp4 {
     unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
         // SAFETY: likewise.
         let scales = unsafe { Self::scales(s, o, s.eight_splat(1.0)) };
+        [scales, s.eight_mul(scales, s.eight_splat(-f32::from(Self::OFFSET)))]
+    }
+}
+
+/// Codes that stand as one stream: the first halves of four blocks, and their other halves.
+#[inline(always)]
+unsafe fn halves_of_stream<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+    // SAFETY: the caller gives a whole octet.
+    let both = unsafe { s.bytes_of_four::<16, 0, H>(o.at(0)) };
+    s.interleave(s.low_nibbles(both), s.high_nibbles(both))
+}
+
+impl Nibbles for Affine<4> {
+    #[inline(always)]
+    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+        // SAFETY: the caller's octet.
+        unsafe { halves_of_stream::<S, H>(s, o) }
+    }
+    #[inline(always)]
+    unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
+        // SAFETY: likewise.
+        unsafe { [s.eight(o.1.planes[0].cast()), s.eight(o.1.planes[1].cast())] }
+    }
+}
+
+impl Nibbles for Mxfp4 {
+    #[inline(always)]
+    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+        // SAFETY: the caller's octet.
+        let [first, second] = unsafe { halves_of_stream::<S, H>(s, o) };
+        [s.lookup(&E2M1_RAISED, first), s.lookup(&E2M1_RAISED, second)]
+    }
+    #[inline(always)]
+    unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
+        // SAFETY: likewise.
+        let scales = unsafe { s.eight(o.1.planes[0].cast()) };
         [scales, s.eight_mul(scales, s.eight_splat(-f32::from(Self::OFFSET)))]
     }
 }
@@ -191,41 +227,40 @@ unsafe fn rows<S: Dot, F: Nibbles, const R: usize, const M: usize>(
     s: S,
     job: &Job,
     (n, token, ahead): (usize, usize, usize),
-    ends: &mut [Remainder; R],
+    rooms: &mut Rooms<R>,
 ) {
     let k = job.shape.k;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
         let acts = job.activations::<M>(token);
-        let starts = job.starts::<R>(n);
-        let mut row = [Octet::of(starts[0]); R];
-        for r in 1..R {
-            row[r] = Octet::of(starts[r]);
+        if token == 0 {
+            job.prefetch_sides::<S, F>(s, n, R);
         }
+        let row = rooms.rows::<F>(job, n);
         let mut sums = [[(s.wide_zero(), s.eight_splat(0.0)); M]; R];
-        let mut stream = starts[0].wrapping_add(ahead);
+        let (mut octets, mut stream) = (row, row[0].0.wrapping_add(ahead));
         let whole = k / OCTET;
         for index in 0..whole {
             if token == 0 {
                 prefetch_weights(s, stream, R * F::OCTET_BYTES);
                 stream = stream.wrapping_add(R * F::OCTET_BYTES);
             }
-            octet::<S, F, R, M>(s, row, &acts, (index * OCTET, OCTET / GROUP), &mut sums);
             for r in 0..R {
-                row[r] = Octet::of(row[r].0.add(F::OCTET_BYTES));
+                octets[r].1 = row[r].1.ready_at::<F>(index);
+            }
+            octet::<S, F, R, M>(s, octets, &acts, (index * OCTET, OCTET / GROUP), &mut sums);
+            for r in 0..R {
+                octets[r].0 = octets[r].0.add(F::OCTET_BYTES);
             }
         }
         if k % OCTET > 0 {
-            let (end, rest) = ((whole + 1) * F::OCTET_BYTES, job.row_bytes - whole * F::OCTET_BYTES);
             if token == 0 {
-                prefetch_weights(s, stream, R * rest);
+                prefetch_weights(s, stream, R * (job.row_bytes - whole * F::OCTET_BYTES));
             }
             for r in 0..R {
-                if !job.holds(n + r, end) {
-                    row[r] = ends[r].fill::<F>(row[r], 0, rest, [0; 2]);
-                }
+                octets[r] = rooms.end::<S, F>(s, job, (r, row[r]), (n + r, whole));
             }
-            octet::<S, F, R, M>(s, row, &acts, (whole * OCTET, k % OCTET / GROUP), &mut sums);
+            octet::<S, F, R, M>(s, octets, &acts, (whole * OCTET, k % OCTET / GROUP), &mut sums);
         }
         job.write(s, (n, token), &sums);
     }
@@ -233,12 +268,12 @@ unsafe fn rows<S: Dot, F: Nibbles, const R: usize, const M: usize>(
 
 #[inline(always)]
 unsafe fn walk<S: Dot, F: Nibbles, const R: usize, const M: usize>(s: S, job: &Job) {
-    let mut ends = [Remainder::new(); R];
+    let mut rooms = Rooms::new();
     for n in job.rows.clone().step_by(R) {
         let ahead = job.ahead(n, R);
         for token in (0..job.shape.m).step_by(M) {
             // SAFETY: the caller's job, handed on row by row.
-            unsafe { rows::<S, F, R, M>(s, job, (n, token, ahead), &mut ends) }
+            unsafe { rows::<S, F, R, M>(s, job, (n, token, ahead), &mut rooms) }
         }
     }
 }
@@ -256,8 +291,8 @@ pub(super) const fn forms<F: Nibbles>() -> Forms {
 pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        match job.at_a_time::<S>(1, ROWS) {
-            (1, 1) if const { together::<S>() } => ends::walk::<S, F>(s, job),
+        match job.room_for::<F>(job.at_a_time::<S>(1, ROWS)) {
+            (1, 1) if const { together::<S>() && F::PLANES == 1 } => ends::walk::<S, F>(s, job),
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),

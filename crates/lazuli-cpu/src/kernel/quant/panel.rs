@@ -9,8 +9,9 @@
 //! neighbouring groups of 32 for half of its rows: codes are `[k / 128][halves][2][8][rows / 2][groups][4]` for each vector
 //! of rows, where the first half of the rows has two of each four ([`slot`]), as [`Dot::add_interleaved`] asks.
 
-use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder, SidePlanes, Sides};
+use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder};
 use super::decode::prefetch;
+use super::sides::{PER_OCTET, SidePlanes, Sides};
 use crate::simd::{Dot, Level, stamp};
 
 /// The most numbers that a row has for 256 weights.
@@ -107,7 +108,7 @@ struct Unpacked {
 #[inline(always)]
 pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usize, panel: Panel) {
     let mut unpacked = Unpacked { codes: [[0; OCTET]; LANES], numbers: [[0.0; MOST_NUMBERS]; LANES] };
-    let mut end = Remainder::new();
+    let (mut end, mut floats) = (Remainder::new(), [[0.0; PER_OCTET]; 2]);
     for v in 0..vectors {
         for o in 0..source.k.div_ceil(OCTET) {
             for lane in 0..S::LANES {
@@ -124,6 +125,9 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usiz
                     } else {
                         Octet(row.0.add(o * F::OCTET_BYTES), row.1.at::<F>(o))
                     };
+                    let sides =
+                        if F::SPREAD { octet.1.spread(s, F::PLANES - 1, &mut floats) } else { octet.1 };
+                    let octet = Octet(octet.0, sides);
                     let slot = if F::CENTRE > 0 { slot(lane, S::LANES) } else { lane };
                     unpack::<S, F>(s, octet, &mut unpacked.codes[slot], &mut unpacked.numbers[lane]);
                 }

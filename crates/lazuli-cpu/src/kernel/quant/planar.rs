@@ -5,9 +5,9 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole octets of every plane, and every offset below lies within one.
 
-use super::blocks::{Blocks, Octet, SideLayout, coarse, fine, read_u16, read_u32, read_u64, unrolled};
+use super::blocks::{Blocks, Octet, coarse, fine, read_u64, unrolled};
+use super::sides::{SideLayout, has_full_byte};
 use crate::simd::Dot;
-use lazuli_quant::ScaleType;
 use lazuli_quant::blocks::E2M1_DOUBLED;
 
 /// Codes of `B` bits in one stream, `scale * code + bias` for groups of 32, 64 or 128; `B` is not 8.
@@ -19,38 +19,12 @@ pub(super) struct Mxfp4;
 /// e2m1 floats, two to a byte, and an e4m3 scale for each 16.
 pub(super) struct Nvfp4;
 
-/// Eight scales (or biases), one for each 32 weights, from `p` on.
-#[inline(always)]
-pub(super) unsafe fn side_eight<S: Dot>(s: S, p: *const u8, layout: SideLayout) -> S::Eight {
-    unsafe {
-        match (layout.scale, layout.shift) {
-            (ScaleType::F32, 0) => s.eight(p.cast()),
-            (ScaleType::F32, 1) => s.eight_repeat::<2>(s.eight_low(read_u64(p), read_u64(p.add(8)))),
-            (ScaleType::F32, 2) => s.eight_repeat::<4>(s.eight_low(read_u64(p), 0)),
-            (ScaleType::F32, _) => s.eight_splat(f32::from_bits(read_u32(p))),
-            (ScaleType::F16, 0) => s.eight_f16(read_u64(p), read_u64(p.add(8))),
-            (ScaleType::F16, 1) => s.eight_repeat::<2>(s.eight_f16(read_u64(p), 0)),
-            (ScaleType::F16, 2) => s.eight_repeat::<4>(s.eight_f16(read_u32(p).into(), 0)),
-            (ScaleType::F16, _) => s.eight_splat_f16(read_u16(p)),
-            (ScaleType::Bf16, 0) => s.eight_bf16(read_u64(p), read_u64(p.add(8))),
-            (ScaleType::Bf16, 1) => s.eight_repeat::<2>(s.eight_bf16(read_u64(p), 0)),
-            (ScaleType::Bf16, 2) => s.eight_repeat::<4>(s.eight_bf16(read_u32(p).into(), 0)),
-            (ScaleType::Bf16, _) => s.eight_splat(f32::from_bits(u32::from(read_u16(p)) << 16)),
-        }
-    }
-}
-
-/// Where the scales of octet `octet` begin, for scales of `bytes` bytes.
-#[inline(always)]
-pub(super) fn side_offset(octet: usize, layout: SideLayout) -> usize {
-    ((8 * octet) >> layout.shift) * layout.scale.bytes()
-}
-
 impl<const B: usize> Blocks for Affine<B> {
     const LEN: usize = 32;
     const BITS: usize = if B < 4 { 4 } else { B };
     const BYTES: usize = 4 * B;
     const PLANES: usize = 3;
+    const SPREAD: bool = true;
     const MINS: bool = true;
     coarse!();
     #[inline(always)]
@@ -59,15 +33,11 @@ impl<const B: usize> Blocks for Affine<B> {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(side_eight(s, o.1.planes[0], o.1.layout), by) }
+        unsafe { s.eight_mul(s.eight(o.1.planes[0].cast()), by) }
     }
     #[inline(always)]
     unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
-        unsafe { side_eight(s, o.1.planes[1], o.1.layout) }
-    }
-    #[inline(always)]
-    fn side_offset(octet: usize, layout: SideLayout) -> usize {
-        side_offset(octet, layout)
+        unsafe { s.eight(o.1.planes[1].cast()) }
     }
 }
 
@@ -75,6 +45,7 @@ impl Blocks for Affine8 {
     const LEN: usize = 32;
     const BYTES: usize = 32;
     const PLANES: usize = 3;
+    const SPREAD: bool = true;
     const SIGNED: bool = true;
     const MINS: bool = true;
     coarse!();
@@ -85,26 +56,15 @@ impl Blocks for Affine8 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(side_eight(s, o.1.planes[0], o.1.layout), by) }
+        unsafe { s.eight_mul(s.eight(o.1.planes[0].cast()), by) }
     }
     #[inline(always)]
     unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
         unsafe {
-            let bias = side_eight(s, o.1.planes[1], o.1.layout);
-            s.eight_fma(side_eight(s, o.1.planes[0], o.1.layout), s.eight_splat(128.0), bias)
+            let bias = s.eight(o.1.planes[1].cast());
+            s.eight_fma(s.eight(o.1.planes[0].cast()), s.eight_splat(128.0), bias)
         }
     }
-    #[inline(always)]
-    fn side_offset(octet: usize, layout: SideLayout) -> usize {
-        side_offset(octet, layout)
-    }
-}
-
-/// Whether one of the eight bytes is `0xff`.
-#[inline(always)]
-pub(super) fn has_full_byte(x: u64) -> bool {
-    // A zero byte of the complement is the only one that borrows while its own top bit is clear.
-    ((!x).wrapping_sub(0x0101_0101_0101_0101) & x & 0x8080_8080_8080_8080) != 0
 }
 
 /// Twice the value of each e2m1 code, plus 12.
@@ -123,6 +83,7 @@ impl Blocks for Mxfp4 {
     const BITS: usize = 5;
     const BYTES: usize = 16;
     const PLANES: usize = 2;
+    const SPREAD: bool = true;
     const OFFSET: u8 = 12;
     coarse!();
     #[inline(always)]
@@ -131,16 +92,7 @@ impl Blocks for Mxfp4 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe {
-            let exponents = read_u64(o.1.planes[0]);
-            // A scale that is NaN spoils the row, so it may as well spoil the octet.
-            let by = if has_full_byte(exponents) { s.eight_splat(f32::NAN) } else { by };
-            s.eight_mul(s.eight_half_e8m0(exponents), by)
-        }
-    }
-    #[inline(always)]
-    fn side_offset(octet: usize, _layout: SideLayout) -> usize {
-        8 * octet
+        unsafe { s.eight_mul(s.eight(o.1.planes[0].cast()), by) }
     }
 }
 

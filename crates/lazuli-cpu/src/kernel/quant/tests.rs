@@ -392,7 +392,8 @@ fn every_affine_width_group_and_scale_agrees_with_f64() {
     for bits in [2, 3, 4, 5, 6, 8] {
         for group in [32, 64, 128] {
             for scale in [ScaleType::F16, ScaleType::Bf16, ScaleType::F32] {
-                for (n, k, m) in [(3, 640, 1), (18, 384, 7)] {
+                // Rows longer than what scales are spread over at a time, too.
+                for (n, k, m) in [(3, 640, 1), (5, 4736, 1), (3, 4736, 2), (18, 384, 7)] {
                     let format = affine(bits, group, scale);
                     let planes = random_planes(format, n, k, u64::from(bits) + u64::from(group));
                     check(format, &planes, n, k, &noise(m * k, 9), m);
@@ -403,13 +404,28 @@ fn every_affine_width_group_and_scale_agrees_with_f64() {
 }
 
 #[test]
+fn long_rows_of_planar_formats_agree_with_f64() {
+    // The numbers of one row fit into the room for them, and those of two do not.
+    let (n, k) = (5, 36_992);
+    for format in [affine(4, 64, ScaleType::F16), affine(8, 32, ScaleType::F32), Format::Mxfp4, Format::Mxfp8]
+    {
+        let planes = random_planes(format, n, k, 4);
+        for m in [1, 3] {
+            check(format, &planes, n, k, &noise(m * k, 9), m);
+        }
+    }
+    assert!(QuantMatmul::new(Level::detect(), affine(4, 64, ScaleType::F16), 1, 65_536).is_some());
+    assert!(QuantMatmul::new(Level::detect(), affine(4, 64, ScaleType::F16), 1, 65_600).is_none());
+}
+
+#[test]
 fn factors_of_any_power_of_two_agree_with_f64() {
     for cols in [32, 64, 128, 256, 1024] {
         for rows in [1, 7, 128] {
             let format = Format::Fp8Block { rows, cols };
-            let planes = random_planes(format, 37, 1120, 8);
-            for m in [1, 3] {
-                check(format, &planes, 37, 1120, &noise(m * 1120, 9), m);
+            for (k, m) in [(1120, 1), (1120, 3), (8320, 1)] {
+                let planes = random_planes(format, 37, k, 8);
+                check(format, &planes, 37, k, &noise(m * k, 9), m);
             }
         }
     }

@@ -101,6 +101,9 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         const { assert!(STRIDE == AT + 16 && STRIDE <= 24, "blocks of another size") };
         unsafe {
             let p = p.add(4 * H * STRIDE);
+            if STRIDE == 16 {
+                return _mm512_loadu_si512(p.cast());
+            }
             if STRIDE % 2 == 1 {
                 // Wide loads at odd addresses are all split between lines; these few are.
                 let block = |i: usize| _mm_loadu_si128(p.add(i * STRIDE + AT).cast());
@@ -148,6 +151,10 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     #[inline(always)]
     fn high_nibbles(self, x: __m512i) -> __m512i {
         unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(x), _mm512_set1_epi8(15)) }
+    }
+    #[inline(always)]
+    fn interleave(self, x: __m512i, y: __m512i) -> [__m512i; 2] {
+        unsafe { [_mm512_unpacklo_epi8(x, y), _mm512_unpackhi_epi8(x, y)] }
     }
     #[inline(always)]
     fn shl_mask<const A: i32, const B: i32>(self, x: __m512i, mask: u8) -> __m512i {

@@ -79,7 +79,7 @@ pub trait Dot: Simd {
     /// In which order eight blocks of which 16 bytes each are taken stand in two vectors: block `i` is the `PLACES[i]`th, four
     /// to a vector.
     const PLACES: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
-    /// The 16 bytes `AT` bytes into each of four of eight blocks of `STRIDE` bytes, 17 to 24, the last of which end where their
+    /// The 16 bytes `AT` bytes into each of four of eight blocks of `STRIDE` bytes, 16 to 24, the last of which end where their
     /// block does: of the first four in the order of [`Dot::PLACES`] if `H` is 0, of the others if it is 1.
     ///
     /// # Safety
@@ -113,6 +113,8 @@ pub trait Dot: Simd {
     fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes;
     /// The high nibble of each byte.
     fn high_nibbles(self, x: Self::Bytes) -> Self::Bytes;
+    /// Of each 16 bytes, the first 8 of `x` and of `y` in turn, and the other 8 of both.
+    fn interleave(self, x: Self::Bytes, y: Self::Bytes) -> [Self::Bytes; 2];
     /// `(x << n) & mask` with `n = A` in the first 32 bytes and `n = B` in the others; both below 8.
     fn shl_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes;
     /// `(x >> n) & mask`, likewise.

@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 56;
+const OPERATIONS: usize = 58;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -113,6 +113,15 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
             }
             53 => six_bits(s, [&x[1..], &x[60..]], a, to.cast()),
             54 => six_bits(s, [&x[9..]], a, to.cast()),
+            55 => {
+                let [first, second] = s.interleave(w, v);
+                s.store_bytes(to, first);
+                s.store_bytes(to.add(64), second);
+            }
+            56 => {
+                let both = [s.bytes_of_four::<16, 0, 0>(p), s.bytes_of_four::<16, 0, 1>(p)];
+                store_places(s, both, to);
+            }
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
@@ -162,6 +171,20 @@ fn in_places<S: Dot>(x: &[u8; 128]) -> [u8; 128] {
         placed[16 * place..][..16].copy_from_slice(block);
     }
     placed
+}
+
+/// Stores eight blocks of 16 bytes that stand in the order of [`Dot::PLACES`] in their own.
+#[inline(always)]
+unsafe fn store_places<S: Dot>(s: S, blocks: [S::Bytes; 2], to: *mut u8) {
+    let mut placed = [0; 128];
+    // SAFETY: the caller has room for 128 bytes.
+    unsafe {
+        s.store_bytes(placed.as_mut_ptr(), blocks[0]);
+        s.store_bytes(placed.as_mut_ptr().add(64), blocks[1]);
+        for (i, &place) in S::PLACES.iter().enumerate() {
+            to.add(16 * i).copy_from_nonoverlapping(placed.as_ptr().add(16 * place), 16);
+        }
+    }
 }
 
 /// What one of three operations takes of half `H` of eight blocks.
@@ -277,13 +300,7 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
             }
             14..=16 => {
                 let p = long.as_ptr().add(1);
-                let mut placed = [0; 128];
-                let [first, second] = [of_eight::<S, 0>(s, op, p), of_eight::<S, 1>(s, op, p)];
-                s.store_bytes(placed.as_mut_ptr(), first);
-                s.store_bytes(placed.as_mut_ptr().add(64), second);
-                for (i, &place) in S::PLACES.iter().enumerate() {
-                    to.add(16 * i).copy_from_nonoverlapping(placed.as_ptr().add(16 * place), 16);
-                }
+                store_places(s, [of_eight::<S, 0>(s, op, p), of_eight::<S, 1>(s, op, p)], to);
             }
             _ => {
                 s.store_eight(to.cast(), s.eight_half_e8m0(bits));
