@@ -225,7 +225,7 @@ const ROOM: usize = 2048;
 #[repr(align(64))]
 pub(super) struct Spread {
     /// Of each plane, and an octet's that may be read after them.
-    floats: [[MaybeUninit<f32>; ROOM + PER_OCTET]; 2],
+    floats: MaybeUninit<[[f32; ROOM + PER_OCTET]; 2]>,
     /// The first row of the planes that these are of, and the weight row up to which they reach.
     first: usize,
     end: usize,
@@ -235,7 +235,7 @@ impl Spread {
     /// Of no rows.
     #[inline(always)]
     pub fn new() -> Self {
-        Self { floats: [[MaybeUninit::uninit(); ROOM + PER_OCTET]; 2], first: 0, end: 0 }
+        Self { floats: MaybeUninit::uninit(), first: 0, end: 0 }
     }
 
     /// Whether there is room for `floats` floats of each plane.
@@ -260,10 +260,10 @@ impl Spread {
         let rows = (AT_ONCE / sides.floats).max(sides.number(end.min(n + count) - 1) + 1 - self.first);
         let rows = rows.min(sides.number(end - 1) + 1 - self.first);
         self.end = (self.first + rows) * sides.tile - sides.skip;
-        for (plane, floats) in self.floats.iter_mut().enumerate() {
+        for plane in 0..2 {
             let numbers = sides.first.layout.numbers(rows * sides.row_bytes[plane]);
             let from = sides.first.planes[plane].wrapping_add(self.first * sides.row_bytes[plane]);
-            let to = floats.as_mut_ptr().cast::<f32>();
+            let to = self.floats.as_mut_ptr().cast::<f32>().wrapping_add(plane * (ROOM + PER_OCTET));
             // SAFETY: the caller's rows exist, and there is room for so many.
             unsafe {
                 spread(level, from, sides.first.layout, numbers, to);
@@ -276,8 +276,8 @@ impl Spread {
     #[inline(always)]
     pub fn row(&self, sides: &SidePlanes, n: usize) -> Sides {
         let at = (sides.number(n) - self.first) * sides.floats;
-        let [a, b] = &self.floats;
-        let planes = [a.as_ptr().wrapping_add(at).cast(), b.as_ptr().wrapping_add(at).cast()];
+        let first = self.floats.as_ptr().cast::<f32>().wrapping_add(at);
+        let planes = [first.cast(), first.wrapping_add(ROOM + PER_OCTET).cast()];
         Sides { planes, layout: SideLayout::EACH }
     }
 }
