@@ -1,9 +1,10 @@
-//! Many rows of activations: one packed panel of weight rows times tile after tile of activations.
+//! Many rows of activations: one packed panel of a run of weight rows times tile after tile of activations.
 
 use super::acts::{Activations, DEPTH, Forms, PAIR, SPAN, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
 use super::panel::{Panel, is_narrow, numbers};
 use crate::simd::{Dot, Isa};
+use std::ops::Range;
 
 /// What the numbers of a panel are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,8 @@ impl Kind {
 pub(super) struct Job {
     /// The panel, of as many [`vectors`] as `columns` asks for.
     pub panel: Panel,
+    /// The weights of each row that it holds: whole depths, or up to the row's end ([`runs`]).
+    pub run: Range<usize>,
     /// Weight rows, and so output columns, that count.
     pub columns: usize,
     /// What its numbers are.
@@ -61,6 +64,18 @@ pub(super) struct Job {
     pub next: *const u8,
     /// Bytes of it.
     pub next_bytes: usize,
+}
+
+/// The runs of `k` weights that are packed and multiplied one after the other, so that the first-level cache has a panel
+/// when it is multiplied: a depth each, and the last with what is left.
+pub(super) fn runs(k: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = (k / DEPTH).max(1);
+    (0..count).map(move |run| run * DEPTH..if run + 1 < count { (run + 1) * DEPTH } else { k })
+}
+
+/// The weights of the longest run.
+pub(super) fn longest_run(k: usize) -> usize {
+    k.min(2 * DEPTH)
 }
 
 /// A cache line.
@@ -367,15 +382,16 @@ unsafe fn depths<
     job: &Job,
 ) {
     let (k, m) = (job.shape.k, job.shape.m);
-    let width = V * S::LANES;
+    let (width, tiles) = (V * S::LANES, job.shape.tiles());
     // Each tile at each depth brings its share of the next panel's bytes nearer.
     let lines_of_next = job.next_bytes.div_ceil(LINE);
-    let steps = k.div_ceil(DEPTH) * job.shape.tiles();
-    let (mut step, mut line) = (0, 0);
-    for at in (0..k).step_by(DEPTH) {
+    let steps = k.div_ceil(DEPTH) * tiles;
+    let mut step = job.run.start / DEPTH * tiles;
+    let mut line = lines_of_next * step / steps;
+    for at in job.run.clone().step_by(DEPTH) {
         let end = (at + DEPTH).min(k);
-        let panel = job.panel.after(at, width, job.kind.numbers());
-        for t in 0..job.shape.tiles() {
+        let panel = job.panel.after(at - job.run.start, width, job.kind.numbers());
+        for t in 0..tiles {
             // SAFETY: tile `t` exists, and the rows of the output that it stands for.
             unsafe {
                 let waiting = job.waiting.add(t * TILE * width);

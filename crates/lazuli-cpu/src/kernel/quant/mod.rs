@@ -300,7 +300,7 @@ impl QuantMatmul {
         }
     }
 
-    /// Packs and multiplies panel after panel.
+    /// Packs and multiplies panel after panel, each in one place.
     unsafe fn prefill(
         &self,
         args: &QuantMatmulArgs<'_>,
@@ -315,33 +315,37 @@ impl QuantMatmul {
             let columns = width.min(rows.end - n);
             let next = if n + columns < rows.end { self.row(args, n + columns) } else { next() };
             let vectors = gemm::vectors(self.level.isa(), lanes, self.kernels.kind, columns);
-            // SAFETY: the scratch holds a whole panel and then the waiting sums; the weights hold the rows.
-            unsafe {
-                let source = Source {
-                    level: self.level,
-                    first: self.row(args, n),
-                    row_bytes: self.row_bytes[0],
-                    sides: self.sides(args),
-                    number: n,
-                    rows: columns,
-                    k: self.k,
-                };
-                let panel = Panel::new(scratch.as_mut_ptr(), vectors * lanes, self.k);
-                pack(self.level, source, vectors, panel);
-                let job = gemm::Job {
-                    panel,
-                    columns,
-                    kind: self.kernels.kind,
-                    bits: self.kernels.bits,
-                    shape: args.shape,
-                    acts: args.acts,
-                    waiting: scratch.as_mut_ptr().add(waiting).cast(),
-                    out: args.out.add(n),
-                    stride: args.out_stride,
-                    next,
-                    next_bytes: if next.is_null() { 0 } else { width * self.row_bytes[0] },
-                };
-                multiply(self.level, &job);
+            for run in gemm::runs(self.k) {
+                // SAFETY: the scratch holds a panel and then the waiting sums; the weights hold the rows.
+                unsafe {
+                    let panel = Panel::new(scratch.as_mut_ptr(), vectors * lanes, run.len());
+                    let source = Source {
+                        level: self.level,
+                        first: self.row(args, n),
+                        row_bytes: self.row_bytes[0],
+                        sides: self.sides(args),
+                        number: n,
+                        rows: columns,
+                        k: self.k,
+                        run: run.clone(),
+                    };
+                    pack(self.level, source, vectors, panel);
+                    let job = gemm::Job {
+                        panel,
+                        run,
+                        columns,
+                        kind: self.kernels.kind,
+                        bits: self.kernels.bits,
+                        shape: args.shape,
+                        acts: args.acts,
+                        waiting: scratch.as_mut_ptr().add(waiting).cast(),
+                        out: args.out.add(n),
+                        stride: args.out_stride,
+                        next,
+                        next_bytes: if next.is_null() { 0 } else { width * self.row_bytes[0] },
+                    };
+                    multiply(self.level, &job);
+                }
             }
         }
     }
@@ -403,7 +407,7 @@ impl QuantMatmul {
 
     /// Bytes of a panel of `rows` rows, whole cache lines.
     fn panel_bytes(&self, rows: usize) -> usize {
-        Panel::bytes(rows, self.k, self.kernels.kind.numbers()).next_multiple_of(64)
+        Panel::bytes(rows, gemm::longest_run(self.k), self.kernels.kind.numbers()).next_multiple_of(64)
     }
 
     fn rows_of(&self, units: Range<usize>, m: usize) -> Range<usize> {

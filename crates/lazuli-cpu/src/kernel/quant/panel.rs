@@ -1,6 +1,6 @@
 //! Packing weight rows into the one form that the panel kernels multiply, whatever the format.
 //!
-//! A panel holds `rows` weight rows (a few native vectors of them) over the whole of `k`:
+//! A panel holds `rows` weight rows (a few native vectors of them) over a run of `k` weights:
 //! codes `[k / 4][rows][4]`, signed, plus a [`bias`]; and numbers `[k / 256][count][rows]`: for each row 8
 //! scales of 32 weights and 8 mins, or 16 scales of 16 weights, and 16 mins if there are any ([`numbers`]).
 //! `w = scale * code + min`.
@@ -13,6 +13,8 @@ use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder};
 use super::decode::prefetch;
 use super::sides::{PER_OCTET, SidePlanes, Sides};
 use crate::simd::{Dot, Level, stamp};
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// The most numbers that a row has for 256 weights.
 const MOST_NUMBERS: usize = 32;
@@ -77,7 +79,6 @@ impl Panel {
 }
 
 /// A run of weight rows to pack.
-#[derive(Clone, Copy)]
 pub(super) struct Source {
     /// The level that packs.
     pub level: Level,
@@ -92,12 +93,14 @@ pub(super) struct Source {
     pub rows: usize,
     /// Weights of one.
     pub k: usize,
+    /// Those of them that are packed: whole octets, or up to the row's end.
+    pub run: Range<usize>,
 }
 
 /// A row's codes and numbers before they are transposed.
 #[repr(align(64))]
 struct Unpacked {
-    codes: [[u8; OCTET]; LANES],
+    codes: [[MaybeUninit<u8>; OCTET]; LANES],
     numbers: [[f32; MOST_NUMBERS]; LANES],
 }
 
@@ -107,10 +110,13 @@ struct Unpacked {
 /// The source's rows must be readable, and the panel writable at its size for `vectors * LANES` rows.
 #[inline(always)]
 pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usize, panel: Panel) {
-    let mut unpacked = Unpacked { codes: [[0; OCTET]; LANES], numbers: [[0.0; MOST_NUMBERS]; LANES] };
+    // All codes are written before they are read, and not all numbers.
+    let codes = [[const { MaybeUninit::uninit() }; OCTET]; LANES];
+    let mut unpacked = Unpacked { codes, numbers: [[0.0; MOST_NUMBERS]; LANES] };
     let (mut end, mut floats) = (Remainder::new(), [[0.0; PER_OCTET]; 2]);
     for v in 0..vectors {
-        for o in 0..source.k.div_ceil(OCTET) {
+        let first = source.run.start / OCTET;
+        for o in first..source.run.end.div_ceil(OCTET) {
             for lane in 0..S::LANES {
                 let row = (v * S::LANES + lane).min(source.rows - 1);
                 // SAFETY: the row exists; where its end is not a whole octet it is copied into one.
@@ -135,7 +141,7 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usiz
             // SAFETY: the panel has room for `vectors` vectors at each of its steps.
             unsafe {
                 let kind = (numbers(F::FINE && F::MINS), F::CENTRE > 0);
-                spread(source.level, &unpacked, kind, (vectors, v, o), panel);
+                spread(source.level, &unpacked, kind, (vectors, v, o - first), panel);
             }
         }
     }
@@ -151,7 +157,7 @@ fn slot(lane: usize, lanes: usize) -> usize {
 unsafe fn unpack<S: Dot, F: Blocks>(
     s: S,
     o: Octet,
-    codes: &mut [u8; OCTET],
+    codes: &mut [MaybeUninit<u8>; OCTET],
     numbers: &mut [f32; MOST_NUMBERS],
 ) {
     const { assert!(!F::FLOAT, "panels hold integers") };
@@ -164,7 +170,7 @@ unsafe fn unpack<S: Dot, F: Blocks>(
     let bias = const { bias::<S, F>() }.wrapping_sub(F::OFFSET + F::CENTRE) as i8;
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
-        let to = codes.as_mut_ptr();
+        let to = codes.as_mut_ptr().cast::<u8>();
         // Of pairs of groups, all first ones and then all second ones.
         let [second, third] = if F::CENTRE > 0 { [OCTET / 2, OCTET / 4] } else { [OCTET / 4, OCTET / 2] };
         s.store_bytes(to, s.add_byte(signed::<S, F, 0>(s, o), bias));
