@@ -2,7 +2,7 @@
 
 use super::acts::{Activations, FEW, Forms, Row};
 use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, unrolled};
-use super::sides::{PER_OCTET, SidePlanes, Sides, Spread};
+use super::sides::{PER_OCTET, ROOM, SidePlanes, Sides, Spread};
 use crate::kernel::stream::ask_each_line;
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
@@ -80,9 +80,6 @@ impl Job {
     /// Asks for scales and biases some way after those of `count` rows from row `n` on.
     #[inline(always)]
     pub fn prefetch_sides<S: Dot, F: Blocks>(&self, s: S, n: usize, count: usize) {
-        if F::PLANES == 1 {
-            return;
-        }
         let row = self.sides.row(n);
         for plane in 0..F::PLANES - 1 {
             let bytes = count * self.sides.row_bytes[plane];
@@ -108,7 +105,7 @@ impl Job {
 
     /// As many rows of weights at a time, or one where there is no room for what planar formats keep beside more.
     pub fn room_for<F: Blocks>(&self, (rows, tokens): (usize, usize)) -> (usize, usize) {
-        if F::SPREAD && !Spread::has_room(rows * self.sides.floats) { (1, tokens) } else { (rows, tokens) }
+        if F::SPREAD && rows * self.sides.floats > ROOM { (1, tokens) } else { (rows, tokens) }
     }
 
     /// Writes what `R` weight rows from row `n` on have summed up with `M` rows of activations from row `token` on, those

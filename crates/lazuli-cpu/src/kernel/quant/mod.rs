@@ -40,7 +40,7 @@ use lazuli_quant::Format;
 use low_bits::{Q2K, Q3K, Tq1_0, Tq2_0};
 use panel::{Panel, Source};
 use planar::{Affine, Affine8, Mxfp4, Nvfp4};
-use sides::{SideLayout, SidePlanes, SideType, Sides, Spread};
+use sides::{SideLayout, SidePlanes, SideType, Sides};
 use std::ops::Range;
 use tables::{GgufMxfp4, Iq4Nl, Iq4Xs};
 
@@ -121,7 +121,7 @@ struct Kernels {
     /// What `decode` reads of activations.
     few: Forms,
     /// None where many rows are left to products in `f32`.
-    pack: Option<unsafe fn(Level, Source, usize, Panel)>,
+    pack: Option<unsafe fn(Level, &Source, usize, Panel)>,
     kind: Kind,
     /// Bits of a code.
     bits: usize,
@@ -150,7 +150,7 @@ impl QuantMatmul {
             n.checked_mul(*bytes)?;
         }
         let (layout, tile) = side_layout(format)?;
-        if !Spread::has_room(layout.floats(row_bytes[1])) {
+        if layout.floats(row_bytes[1]) > sides::ROOM {
             return None;
         }
         let few = Cut { large: 0, larges: 0, small: 0 };
@@ -329,7 +329,7 @@ impl QuantMatmul {
                         k: self.k,
                         run: run.clone(),
                     };
-                    pack(self.level, source, vectors, panel);
+                    pack(self.level, &source, vectors, panel);
                     let job = gemm::Job {
                         panel,
                         run,
@@ -460,11 +460,11 @@ macro_rules! formats {
         stamp_dot! {
             $(unsafe fn $decode(job: &decode::Job) = $driver::decode::<_, $blocks>;)+
             $(unsafe fn $few_decode(job: &decode::Job) = decode::decode::<_, $few_blocks>;)+
-            $(unsafe fn $pack(source: Source, vectors: usize, panel: Panel) = panel::pack::<_, $blocks>;)+
+            $(unsafe fn $pack(source: &Source, vectors: usize, panel: Panel) = panel::pack::<_, $blocks>;)+
         }
         stamp_permute! {
             $(unsafe fn $grid_decode(job: &decode::Job) = decode::decode::<_, $grid_blocks>;)+
-            $(unsafe fn $grid_pack(source: Source, vectors: usize, panel: Panel) = panel::pack::<_, $grid_blocks>;)+
+            $(unsafe fn $grid_pack(source: &Source, vectors: usize, panel: Panel) = panel::pack::<_, $grid_blocks>;)+
         }
         fn kernels(format: Format) -> Option<Kernels> {
             Some(match format {

@@ -109,7 +109,7 @@ struct Unpacked {
 /// # Safety
 /// The source's rows must be readable, and the panel writable at its size for `vectors * LANES` rows.
 #[inline(always)]
-pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: Source, vectors: usize, panel: Panel) {
+pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usize, panel: Panel) {
     // All codes are written before they are read, and not all numbers.
     let codes = [[const { MaybeUninit::uninit() }; OCTET]; LANES];
     let mut unpacked = Unpacked { codes, numbers: [[0.0; MOST_NUMBERS]; LANES] };

@@ -57,15 +57,9 @@ impl SideLayout {
     /// An exponent for each 32 weights.
     pub const EXPONENTS: Self = Self { scale: SideType::E8m0, shift: 0 };
 
-    /// Numbers in `bytes` bytes.
-    #[inline(always)]
-    fn numbers(self, bytes: usize) -> usize {
-        bytes / self.scale.bytes()
-    }
-
-    /// As many, each as often as there are groups of 32 weights that share it.
+    /// Numbers in `bytes` bytes, each as often as there are groups of 32 weights that share it.
     pub fn floats(self, bytes: usize) -> usize {
-        self.numbers(bytes) << self.shift
+        (bytes / self.scale.bytes()) << self.shift
     }
 
     /// Where the numbers of octet `octet` of a row begin.
@@ -219,7 +213,7 @@ pub(super) fn has_full_byte(x: u64) -> bool {
 /// Floats that are spread at a time, if whole rows have so many.
 const AT_ONCE: usize = 512;
 /// The most that there is room for, as long rows need it.
-const ROOM: usize = 2048;
+pub(super) const ROOM: usize = 2048;
 
 /// The numbers of some rows of weights as floats, one for each 32 weights, whatever they are written as.
 #[repr(align(64))]
@@ -236,12 +230,6 @@ impl Spread {
     #[inline(always)]
     pub fn new() -> Self {
         Self { floats: MaybeUninit::uninit(), first: 0, end: 0 }
-    }
-
-    /// Whether there is room for `floats` floats of each plane.
-    #[inline(always)]
-    pub fn has_room(floats: usize) -> bool {
-        floats <= ROOM
     }
 
     /// Sees to it that the numbers of `count` weight rows from row `n` on are here, or of as many as there are up to row `end`.
@@ -261,7 +249,7 @@ impl Spread {
         let rows = rows.min(sides.number(end - 1) + 1 - self.first);
         self.end = (self.first + rows) * sides.tile - sides.skip;
         for plane in 0..2 {
-            let numbers = sides.first.layout.numbers(rows * sides.row_bytes[plane]);
+            let numbers = rows * sides.row_bytes[plane] / sides.first.layout.scale.bytes();
             let from = sides.first.planes[plane].wrapping_add(self.first * sides.row_bytes[plane]);
             let to = self.floats.as_mut_ptr().cast::<f32>().wrapping_add(plane * (ROOM + PER_OCTET));
             // SAFETY: the caller's rows exist, and there is room for so many.
