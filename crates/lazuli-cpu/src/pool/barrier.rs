@@ -1,6 +1,7 @@
 //! The meeting point of all workers of a run, made to cost a fraction of a microsecond.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::signal::{Patience, Signal};
 
@@ -57,9 +58,9 @@ impl Barrier {
         self.generation.value()
     }
 
-    /// Whether somebody who waited here found since the last question that others use the core.
-    pub(super) fn was_disturbed(&self) -> bool {
-        self.generation.was_disturbed()
+    /// For how long others had the cores of waiting workers since the last question.
+    pub(super) fn away(&self) -> Duration {
+        self.generation.away()
     }
 
     /// Opens the barrier for good: everyone who waits, or comes later in this run, unwinds.

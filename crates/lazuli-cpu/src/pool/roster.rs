@@ -29,11 +29,15 @@ impl Roster {
         if self.rest > 0 { (self.count - 1).max(1) } else { self.count }
     }
 
-    /// Takes how a run of `count` workers went, whose waves took `wave` on average.
-    pub(super) fn note(&mut self, count: usize, disturbed: bool, wave: Duration) {
+    /// Takes how a run of `count` workers went: for how long others had their cores, and how long it took, in `waves` waves.
+    ///
+    /// Of `n` workers one more or less is a part of `1 / n` of the time. What is lost while waiting is little of all that is
+    /// lost on a core that others use, so an eighth of that part tells that somebody had better stay away.
+    pub(super) fn note(&mut self, count: usize, away: Duration, run: Duration, waves: u32) {
+        let disturbed = away * 8 * count as u32 > run && run / waves < SHORT_WAVE;
         if count < self.count {
             self.rest -= 1;
-        } else if disturbed && wave < SHORT_WAVE {
+        } else if disturbed {
             self.disturbed += 1;
             if let Some(before) = self.disturbed.checked_sub(DISTURBED) {
                 self.rest = REST << before.min(DOUBLINGS);
@@ -48,16 +52,19 @@ impl Roster {
 mod tests {
     use super::*;
 
-    const SHORT: Duration = Duration::from_micros(10);
+    /// A run of ten waves.
+    const SHORT: Duration = Duration::from_micros(100);
+    const WAVES: u32 = 10;
 
-    /// Runs with everybody among `runs` of which those with everybody are disturbed as `disturbed` says.
-    fn full_runs(runs: u32, mut disturbed: impl FnMut(u32) -> bool, wave: Duration) -> u32 {
+    /// Runs of ten waves with everybody among `runs`, of which others have a core for a third if `disturbed` says so.
+    fn full_runs(runs: u32, mut disturbed: impl FnMut(u32) -> bool, took: Duration) -> u32 {
         let mut roster = Roster::new(2);
         let mut full = 0;
         for run in 0..runs {
             let count = roster.workers();
             full += u32::from(count == 2);
-            roster.note(count, count == 2 && disturbed(run), wave);
+            let away = if count == 2 && disturbed(run) { took / 3 } else { Duration::ZERO };
+            roster.note(count, away, took, WAVES);
         }
         full
     }
@@ -73,9 +80,18 @@ mod tests {
     #[test]
     fn a_moments_disturbance_and_long_waves_keep_nobody_away() {
         assert_eq!(full_runs(100, |run| run % 2 == 0, SHORT), 100);
-        assert_eq!(full_runs(100, |_| true, Duration::from_millis(1)), 100);
+        assert_eq!(full_runs(100, |_| true, Duration::from_millis(10)), 100);
         let mut alone = Roster::new(1);
-        (0..9).for_each(|_| alone.note(1, true, SHORT));
+        (0..9).for_each(|_| alone.note(1, SHORT, SHORT, WAVES));
         assert_eq!(alone.workers(), 1);
+    }
+
+    #[test]
+    fn a_twentieth_of_a_run_is_less_than_a_worker_is_worth() {
+        let mut roster = Roster::new(2);
+        for _ in 0..100 {
+            roster.note(2, SHORT / 20, SHORT, WAVES);
+            assert_eq!(roster.workers(), 2);
+        }
     }
 }

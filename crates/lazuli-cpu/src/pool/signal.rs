@@ -1,7 +1,7 @@
 //! A counter that threads wait on: spinning first, then yielding, then asleep.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,8 @@ impl Patience {
 pub(super) struct Signal {
     value: AtomicU32,
     sleepers: AtomicU32,
-    disturbed: AtomicBool,
+    /// Nanoseconds that waiting threads were away from their cores.
+    away: AtomicU64,
     lock: Mutex<()>,
     wake: Condvar,
 }
@@ -64,7 +65,7 @@ impl Signal {
         Self {
             value: AtomicU32::new(0),
             sleepers: AtomicU32::new(0),
-            disturbed: AtomicBool::new(false),
+            away: AtomicU64::new(0),
             lock: Mutex::new(()),
             wake: Condvar::new(),
         }
@@ -84,9 +85,9 @@ impl Signal {
         }
     }
 
-    /// Whether a waiting thread has noticed since the last question that its core is shared.
-    pub(super) fn was_disturbed(&self) -> bool {
-        self.disturbed.swap(false, Ordering::Relaxed)
+    /// For how long others had the cores of waiting threads since the last question.
+    pub(super) fn away(&self) -> Duration {
+        Duration::from_nanos(self.away.swap(0, Ordering::Relaxed))
     }
 
     /// Waits until the counter is no longer `seen`; returns its new value.
@@ -118,9 +119,10 @@ impl Signal {
             }
             let yielded = Instant::now();
             std::thread::yield_now();
-            if yielded.elapsed() > LONG_YIELD {
+            let away = yielded.elapsed();
+            if away > LONG_YIELD {
                 SHARED.set(SHARED_WAITS);
-                self.disturbed.store(true, Ordering::Relaxed);
+                self.away.fetch_add(away.as_nanos() as u64, Ordering::Relaxed);
             }
         }
         self.sleep_past(seen)
