@@ -81,11 +81,6 @@ fn tensors(memory: &[u8], format: Format) -> (Vec<Vec<&[u8]>>, usize) {
     (all.collect(), each)
 }
 
-/// Bytes of weights that stay in a core's own cache.
-const CACHED: usize = 192 << 10;
-/// Products with these, one after the other.
-const AGAIN: usize = 20;
-
 /// What is measured of a format, for weights of `bytes` bytes each: seconds of a pass over `count` tensors of them with one
 /// row of activations, and of a product with [`MANY`] rows; and gigabytes per second of weights that are cached, on one
 /// thread.
@@ -108,10 +103,10 @@ fn packed(level: Level, memory: &[u8], format: Format) -> Times {
     } else {
         measure::float_product(level, format, &tensors[0], [MANY, n, k], THREADS)
     };
-    let rows = CACHED / (bytes / n) / 4 * 4;
+    let rows = measure::CACHED / (bytes / n) / 4 * 4;
     let part = QuantMatmul::new(level, format, rows, k).expect("the format has kernels");
-    let again = measure::products(part, &vec![tensors[0].clone(); AGAIN], 1, 1);
-    let cached = (AGAIN * rows * (bytes / n)) as f64 / again / 1e9;
+    let again = measure::products(part, &vec![tensors[0].clone(); measure::AGAIN], 1, 1);
+    let cached = (measure::AGAIN * rows * (bytes / n)) as f64 / again / 1e9;
     Times { count: tensors.len(), bytes, decode, prefill, cached }
 }
 
@@ -123,9 +118,9 @@ fn halves(level: Level, memory: &[u8], element: Element) -> Times {
     let of = |tensor: &[u8]| Weights::Float { element, data: tensor.as_ptr(), stride: k };
     let decode = measure::float_products(level, &tensors, of, 1, [1, n, k], THREADS);
     let prefill = measure::float_products(level, &tensors[..1], of, 1, [MANY, n, k], THREADS);
-    let rows = CACHED / (bytes / n);
-    let again = measure::float_products(level, &[tensors[0]; AGAIN], of, 1, [1, rows, k], 1);
-    let cached = (AGAIN * rows * (bytes / n)) as f64 / again / 1e9;
+    let rows = measure::CACHED / (bytes / n);
+    let again = measure::float_products(level, &[tensors[0]; measure::AGAIN], of, 1, [1, rows, k], 1);
+    let cached = (measure::AGAIN * rows * (bytes / n)) as f64 / again / 1e9;
     Times { count: tensors.len(), bytes, decode, prefill, cached }
 }
 

@@ -9,13 +9,10 @@ mod measure;
 use lazuli_cpu::kernel::quant::{Activations, QuantMatmul};
 use lazuli_cpu::simd::Level;
 use lazuli_quant::Format;
-use measure::stream;
+use measure::{AGAIN, CACHED, stream};
 
 /// Bytes of weights that a pass of decode reads.
 const COLD: usize = 320 << 20;
-
-/// Products with weights in the cache for which activations are quantised once.
-const AGAIN: usize = 20;
 
 /// Times one product; seconds of a pass.
 fn product(level: Level, format: Format, plane: &[u8], shape: (usize, usize, usize), threads: usize) -> f64 {
@@ -81,7 +78,7 @@ fn main() {
             let n = COLD / row;
             let cold =
                 [1, 2].map(|t| (n * row) as f64 / product(level, format, memory, (few, n, k), t) / 1e9);
-            let few_rows = 192 * 1024 / row;
+            let few_rows = CACHED / row;
             let warm = products(level, format, memory, (few, few_rows, k), 1, AGAIN);
             let warm = (AGAIN * few_rows * row) as f64 / warm / 1e9;
             println!("{name:28} 1T {:6.1} 2T {:6.1} GB/s  cached 1T {warm:6.1}", cold[0], cold[1]);

@@ -135,7 +135,7 @@ impl Pool {
         let opened = self.shared.barrier.opened();
         self.run_on(count, job);
         let waves = self.shared.barrier.opened().wrapping_sub(opened) + 1;
-        self.roster.note(count, self.shared.barrier.away(), began.elapsed(), waves);
+        self.roster.note(count, self.shared.barrier.lost(), began.elapsed(), waves);
     }
 
     /// Runs `job` on the first `count` workers.

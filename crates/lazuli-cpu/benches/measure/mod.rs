@@ -9,6 +9,12 @@ use std::ops::Range;
 use std::sync::Barrier;
 use std::time::Instant;
 
+/// Bytes of weights that stay in a core's own cache.
+#[allow(dead_code)] // Not every bench has such.
+pub const CACHED: usize = 192 << 10;
+/// Products with these for which activations are quantised once.
+#[allow(dead_code)] // As above.
+pub const AGAIN: usize = 20;
 /// Bytes that are made up at once.
 const PIECE: usize = 1 << 20;
 

@@ -34,6 +34,7 @@ impl Barrier {
         self.count.store(count as u32, Ordering::Relaxed);
         self.arrived.0.store(0, Ordering::Relaxed);
         self.interrupted.store(false, Ordering::Relaxed);
+        self.generation.lost();
     }
 
     /// Waits for the others; unwinds with [`Interrupted`] if one of them panicked. The last to arrive does `work` before
@@ -58,9 +59,9 @@ impl Barrier {
         self.generation.value()
     }
 
-    /// For how long others had the cores of waiting workers since the last question.
-    pub(super) fn away(&self) -> Duration {
-        self.generation.away()
+    /// For how long others have had the cores of waiting workers since the barrier was made new, or since the last question.
+    pub(super) fn lost(&self) -> Duration {
+        self.generation.lost()
     }
 
     /// Opens the barrier for good: everyone who waits, or comes later in this run, unwinds.

@@ -29,12 +29,13 @@ impl Roster {
         if self.rest > 0 { (self.count - 1).max(1) } else { self.count }
     }
 
-    /// Takes how a run of `count` workers went: for how long others had their cores, and how long it took, in `waves` waves.
+    /// Takes how a run of `count` workers went: for how long others had the cores of those who waited, in all, and how long it
+    /// took, in `waves` waves.
     ///
     /// Of `n` workers one more or less is a part of `1 / n` of the time. What is lost while waiting is little of all that is
     /// lost on a core that others use, so an eighth of that part tells that somebody had better stay away.
-    pub(super) fn note(&mut self, count: usize, away: Duration, run: Duration, waves: u32) {
-        let disturbed = away * 8 * count as u32 > run && run / waves < SHORT_WAVE;
+    pub(super) fn note(&mut self, count: usize, lost: Duration, run: Duration, waves: u32) {
+        let disturbed = lost * 8 * count as u32 > run && run / waves < SHORT_WAVE;
         if count < self.count {
             self.rest -= 1;
         } else if disturbed {
@@ -63,8 +64,8 @@ mod tests {
         for run in 0..runs {
             let count = roster.workers();
             full += u32::from(count == 2);
-            let away = if count == 2 && disturbed(run) { took / 3 } else { Duration::ZERO };
-            roster.note(count, away, took, WAVES);
+            let lost = if count == 2 && disturbed(run) { took / 3 } else { Duration::ZERO };
+            roster.note(count, lost, took, WAVES);
         }
         full
     }

@@ -54,8 +54,8 @@ impl Patience {
 pub(super) struct Signal {
     value: AtomicU32,
     sleepers: AtomicU32,
-    /// Nanoseconds that waiting threads were away from their cores.
-    away: AtomicU64,
+    /// Nanoseconds for which others had the cores of waiting threads.
+    lost: AtomicU64,
     lock: Mutex<()>,
     wake: Condvar,
 }
@@ -65,7 +65,7 @@ impl Signal {
         Self {
             value: AtomicU32::new(0),
             sleepers: AtomicU32::new(0),
-            away: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             lock: Mutex::new(()),
             wake: Condvar::new(),
         }
@@ -86,8 +86,8 @@ impl Signal {
     }
 
     /// For how long others had the cores of waiting threads since the last question.
-    pub(super) fn away(&self) -> Duration {
-        Duration::from_nanos(self.away.swap(0, Ordering::Relaxed))
+    pub(super) fn lost(&self) -> Duration {
+        Duration::from_nanos(self.lost.swap(0, Ordering::Relaxed))
     }
 
     /// Waits until the counter is no longer `seen`; returns its new value.
@@ -119,10 +119,10 @@ impl Signal {
             }
             let yielded = Instant::now();
             std::thread::yield_now();
-            let away = yielded.elapsed();
-            if away > LONG_YIELD {
+            let lost = yielded.elapsed();
+            if lost > LONG_YIELD {
                 SHARED.set(SHARED_WAITS);
-                self.away.fetch_add(away.as_nanos() as u64, Ordering::Relaxed);
+                self.lost.fetch_add(lost.as_nanos() as u64, Ordering::Relaxed);
             }
         }
         self.sleep_past(seen)

@@ -99,7 +99,7 @@ impl Remainder {
         let mut sides = row.1;
         // SAFETY: the caller vouches for the row, which ends within this octet, and has filled as many bytes before.
         unsafe {
-            self.fill_codes::<F>(row, at, bytes);
+            let codes = self.fill_codes::<F>(row, at, bytes);
             for plane in 0..F::PLANES - 1 {
                 let offset = F::side_offset(at, sides.layout);
                 let from = sides.planes[plane].add(offset);
@@ -107,8 +107,8 @@ impl Remainder {
                 std::ptr::copy_nonoverlapping(from, self.sides[plane].as_mut_ptr(), len);
                 sides.planes[plane] = self.sides[plane].as_ptr();
             }
+            Octet(codes, sides)
         }
-        Octet(self.codes.as_ptr(), sides)
     }
 
     /// The same without sides.

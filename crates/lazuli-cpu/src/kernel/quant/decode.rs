@@ -369,7 +369,7 @@ impl<const R: usize> Rooms<R> {
             let (from, mut sides) = (row.1.ready_at::<F>(whole), Sides::NONE);
             for plane in 0..F::PLANES - 1 {
                 let to = self.end_sides[r][plane].as_mut_ptr();
-                let numbers = s.eight(from.planes[plane].cast());
+                let numbers = from.eight(s, plane);
                 s.store_eight(to, s.eight_first(job.shape.k % OCTET / GROUP, numbers));
                 sides.planes[plane] = to.cast();
             }

@@ -30,7 +30,7 @@ impl<const MX: bool> Blocks for Float8<MX> {
         unsafe {
             // Codes come over 256, exponents as half of what they stand for.
             let unit = if MX { 512.0 } else { 256.0 };
-            s.eight_mul(s.eight(o.1.planes[0].cast()), s.eight_mul(s.eight_splat(unit), by))
+            s.eight_mul(o.1.eight(s, 0), s.eight_mul(s.eight_splat(unit), by))
         }
     }
 }

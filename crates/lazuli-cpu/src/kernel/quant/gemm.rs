@@ -1,4 +1,4 @@
-//! Many rows of activations: one packed panel of a run of weight rows times tile after tile of activations.
+//! Many rows of activations: one panel, packed of weight rows for a run of their weights, times tile after tile of activations.
 
 use super::acts::{Activations, DEPTH, Forms, PAIR, SPAN, TILE, Tile};
 use super::blocks::{GROUP, OCTET};

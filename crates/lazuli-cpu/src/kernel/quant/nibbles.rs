@@ -1,9 +1,10 @@
-//! Few rows of activations with blocks of 32 codes whose low nibbles are the first 16: four blocks at a time.
+//! Few rows of activations with codes of four bits, or five, in nibbles: four blocks of 32 at a time.
 //!
-//! The 16 bytes of each of four blocks fill a vector, which holds the first halves of the blocks in its low nibbles and
+//! The 16 bytes of each of four blocks fill a vector, which holds the first halves of GGUF's blocks in its low nibbles and
 //! the second in its high ones. With the activations in that order ([`Row::halved`]) both products of a block end up in
 //! the same lanes: one conversion to float and one multiplication by scales serve 128 codes, where [`super::decode`]
-//! needs one for each 64. Narrow vectors bring the sums of eight blocks together first, so that one serves 256.
+//! needs one for each 64. Narrow vectors bring the sums of eight blocks together first, so that one serves 256. Planar formats
+//! have neighbours in a byte, which one step more brings into the same order ([`Dot::interleave`]).
 
 use super::acts::{FEW, Forms, Row};
 use super::blocks::{Blocks, GROUP, OCTET, Octet};
@@ -97,7 +98,7 @@ impl Nibbles for Affine<4> {
     #[inline(always)]
     unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
         // SAFETY: likewise.
-        unsafe { [s.eight(o.1.planes[0].cast()), s.eight(o.1.planes[1].cast())] }
+        unsafe { [o.1.eight(s, 0), o.1.eight(s, 1)] }
     }
 }
 
@@ -111,7 +112,7 @@ impl Nibbles for Mxfp4 {
     #[inline(always)]
     unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
         // SAFETY: likewise.
-        let scales = unsafe { s.eight(o.1.planes[0].cast()) };
+        let scales = unsafe { o.1.eight(s, 0) };
         [scales, s.eight_mul(scales, s.eight_splat(-f32::from(Self::OFFSET)))]
     }
 }

@@ -78,7 +78,7 @@ impl Panel {
     }
 }
 
-/// A run of weight rows to pack.
+/// Weight rows to pack.
 pub(super) struct Source {
     /// The level that packs.
     pub level: Level,
@@ -141,7 +141,7 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usi
             // SAFETY: the panel has room for `vectors` vectors at each of its steps.
             unsafe {
                 let kind = (numbers(F::FINE && F::MINS), F::CENTRE > 0);
-                spread(source.level, &unpacked, kind, (vectors, v, o - first), panel);
+                transpose_octet(source.level, &unpacked, kind, (vectors, v, o - first), panel);
             }
         }
     }
@@ -203,16 +203,16 @@ unsafe fn signed<S: Dot, F: Blocks, const C: usize>(s: S, o: Octet) -> S::Bytes 
 stamp! {
     /// Transposes one vector of unpacked rows into octet `o` of the panel: vector `v` of `vectors`, with `count` numbers,
     /// and `paired` where scales are integers. The same code for every format, and so compiled once.
-    unsafe fn spread(
+    unsafe fn transpose_octet(
         unpacked: &Unpacked,
         kind: (usize, bool),
         at: (usize, usize, usize),
         panel: Panel,
-    ) = spread_generic;
+    ) = transpose_octet_generic;
 }
 
 #[inline(always)]
-unsafe fn spread_generic<S: Dot>(
+unsafe fn transpose_octet_generic<S: Dot>(
     s: S,
     unpacked: &Unpacked,
     (count, paired): (usize, bool),

@@ -33,11 +33,11 @@ impl<const B: usize> Blocks for Affine<B> {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(s.eight(o.1.planes[0].cast()), by) }
+        unsafe { s.eight_mul(o.1.eight(s, 0), by) }
     }
     #[inline(always)]
     unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
-        unsafe { s.eight(o.1.planes[1].cast()) }
+        unsafe { o.1.eight(s, 1) }
     }
 }
 
@@ -56,13 +56,13 @@ impl Blocks for Affine8 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(s.eight(o.1.planes[0].cast()), by) }
+        unsafe { s.eight_mul(o.1.eight(s, 0), by) }
     }
     #[inline(always)]
     unsafe fn mins<S: Dot>(s: S, o: Octet) -> S::Eight {
         unsafe {
-            let bias = s.eight(o.1.planes[1].cast());
-            s.eight_fma(s.eight(o.1.planes[0].cast()), s.eight_splat(128.0), bias)
+            let bias = o.1.eight(s, 1);
+            s.eight_fma(o.1.eight(s, 0), s.eight_splat(128.0), bias)
         }
     }
 }
@@ -92,7 +92,7 @@ impl Blocks for Mxfp4 {
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {
-        unsafe { s.eight_mul(s.eight(o.1.planes[0].cast()), by) }
+        unsafe { s.eight_mul(o.1.eight(s, 0), by) }
     }
 }
 

@@ -98,6 +98,13 @@ impl Sides {
         Self { planes: [a.wrapping_add(offset), b.wrapping_add(offset)], ..self }
     }
 
+    /// Eight numbers of a plane that was spread.
+    #[inline(always)]
+    pub unsafe fn eight<S: Dot>(self, s: S, plane: usize) -> S::Eight {
+        // SAFETY: the caller has whole octets of every plane.
+        unsafe { s.eight(self.planes[plane].cast()) }
+    }
+
     /// The numbers of an octet in `planes` planes as floats in `room`.
     #[inline(always)]
     pub unsafe fn spread<S: Dot>(self, s: S, planes: usize, room: &mut [[f32; PER_OCTET]; 2]) -> Self {
@@ -129,14 +136,14 @@ pub(super) struct SidePlanes {
 impl SidePlanes {
     /// Which row of the planes weight row `n`'s is.
     #[inline(always)]
-    fn number(&self, n: usize) -> usize {
+    fn side_row(&self, n: usize) -> usize {
         if self.tile == 1 { n } else { (n + self.skip) / self.tile }
     }
 
     /// The sides of row `n`.
     #[inline(always)]
     pub fn row(&self, n: usize) -> Sides {
-        let row = self.number(n);
+        let row = self.side_row(n);
         let [a, b] = self.first.planes;
         let planes = [a.wrapping_add(row * self.row_bytes[0]), b.wrapping_add(row * self.row_bytes[1])];
         Sides { planes, ..self.first }
@@ -175,18 +182,25 @@ unsafe fn numbers<S: Dot>(s: S, p: *const u8, scale: SideType, count: usize) -> 
 /// Halves of what eight exponents stand for.
 #[inline(always)]
 fn exponents<S: Dot>(s: S, x: u64) -> S::Eight {
+    let halves = s.eight_half_e8m0(x);
+    if !has_full_byte(x) {
+        return halves;
+    }
+    let mut lanes = [0.0; 8];
     // SAFETY: there are eight.
-    if has_full_byte(x) { unsafe { s.eight(some_nan(x).as_ptr()) } } else { s.eight_half_e8m0(x) }
+    unsafe {
+        s.store_eight(lanes.as_mut_ptr(), halves);
+        note_nan(x, &mut lanes);
+        s.eight(lanes.as_ptr())
+    }
 }
 
-/// The same where some are NaN.
+/// Makes NaN of those whose exponent stands for it.
 #[cold]
-fn some_nan(x: u64) -> [f32; 8] {
-    x.to_le_bytes().map(|exponent| match exponent {
-        0xff => f32::NAN,
-        0 | 1 => f32::from_bits(0x20_0000 << exponent),
-        _ => f32::from_bits(u32::from(exponent - 1) << 23),
-    })
+fn note_nan(x: u64, halves: &mut [f32; 8]) {
+    for (half, exponent) in halves.iter_mut().zip(x.to_le_bytes()) {
+        *half = if exponent == 0xff { f32::NAN } else { *half };
+    }
 }
 
 /// Eight numbers, one for each 32 weights, from `p` on.
@@ -244,9 +258,9 @@ impl Spread {
 
     #[inline(never)]
     unsafe fn hold_from(&mut self, level: Level, sides: &SidePlanes, (n, count): (usize, usize), end: usize) {
-        self.first = sides.number(n);
-        let rows = (AT_ONCE / sides.floats).max(sides.number(end.min(n + count) - 1) + 1 - self.first);
-        let rows = rows.min(sides.number(end - 1) + 1 - self.first);
+        self.first = sides.side_row(n);
+        let rows = (AT_ONCE / sides.floats).max(sides.side_row(end.min(n + count) - 1) + 1 - self.first);
+        let rows = rows.min(sides.side_row(end - 1) + 1 - self.first);
         self.end = (self.first + rows) * sides.tile - sides.skip;
         for plane in 0..2 {
             let numbers = rows * sides.row_bytes[plane] / sides.first.layout.scale.bytes();
@@ -263,7 +277,7 @@ impl Spread {
     /// The sides of weight row `n`, which are here.
     #[inline(always)]
     pub fn row(&self, sides: &SidePlanes, n: usize) -> Sides {
-        let at = (sides.number(n) - self.first) * sides.floats;
+        let at = (sides.side_row(n) - self.first) * sides.floats;
         let first = self.floats.as_ptr().cast::<f32>().wrapping_add(at);
         let planes = [first.cast(), first.wrapping_add(ROOM + PER_OCTET).cast()];
         Sides { planes, layout: SideLayout::EACH }
