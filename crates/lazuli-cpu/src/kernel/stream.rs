@@ -40,6 +40,30 @@ pub(in crate::kernel) fn ask_each_line<S: Simd>(s: S, start: *const u8, bytes: u
     }
 }
 
+/// Bytes that are asked for little by little, in so many steps of other work.
+#[derive(Clone, Copy)]
+pub(in crate::kernel) struct Ahead {
+    /// Where they begin: any address will do.
+    pub start: *const u8,
+    /// How many there are.
+    pub bytes: usize,
+    /// Steps, at least one.
+    pub steps: usize,
+}
+
+impl Ahead {
+    /// Asks for the share of step `step`, as far as the second-level cache.
+    #[inline(always)]
+    pub fn ask<S: Simd>(self, s: S, step: usize) {
+        let lines = self.bytes.div_ceil(LINE);
+        let mut line = lines * step / self.steps;
+        while line < lines * (step + 1) / self.steps {
+            s.prefetch_l2(self.start.wrapping_add(line * LINE));
+            line += 1;
+        }
+    }
+}
+
 #[inline(always)]
 fn ask_each_page<S: Simd>(s: S, start: *const u8, bytes: usize) {
     for at in (0..bytes).step_by(PAGE) {

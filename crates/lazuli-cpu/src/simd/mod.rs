@@ -8,6 +8,7 @@ mod dot;
 mod float;
 mod level;
 pub mod math;
+mod panels;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +30,7 @@ pub use float::{MAX_LANES, Simd};
 pub use level::{Isa, Level, LevelError};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
+pub use panels::{Columns, Panels, Stored};
 pub use scalar::Scalar;
 
 /// Compiles a generic kernel for every vector level and names the entry point that picks one.

@@ -27,6 +27,8 @@ pub(super) const PAIR: usize = 2 * GROUP;
 pub(super) const DEPTH: usize = 2 * OCTET;
 /// Values of a tile's row that have one scale where the panel's scales are integers.
 pub(super) const SPAN: usize = OCTET / 2;
+/// Bits of the weights' codes there.
+pub(super) const CENTRED_BITS: u32 = 4;
 /// 256 values whose largest magnitude is below this are taken as zero: reciprocals could overflow.
 const TINY: f32 = 1e-30;
 /// The largest multiple of a unit: with a signed byte as the weights' own scale it still fits 16 bits.
@@ -111,7 +113,7 @@ pub(super) struct Tile {
     pub span_shifts: *const i16,
     /// `[k / 64][TILE][2]` sums of 32 of them, in eighths of the scale of all.
     pub span_sums: *const i16,
-    /// `[k / 64][TILE][2]`: where dot products with 32 of them start.
+    /// `[k / 64][TILE][2]`: where dot products of 32 of them with codes of [`CENTRED_BITS`] start, whose centre is then zero.
     pub span_starts: *const i32,
 }
 
@@ -646,7 +648,8 @@ unsafe fn tile_of_spans<S: Dot>(
                     let eighths = (8 * sum + (1 << shift >> 1)) >> shift;
                     tile.span_shifts.add(slot + g).cast_mut().write(shift as i16);
                     tile.span_sums.add(slot + g).cast_mut().write(eighths as i16);
-                    tile.span_starts.add(slot + g).cast_mut().write(starts[g]);
+                    let start = S::raised_start(starts[g], CENTRED_BITS);
+                    tile.span_starts.add(slot + g).cast_mut().write(start);
                 }
             }
         }

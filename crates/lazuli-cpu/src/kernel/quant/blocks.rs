@@ -175,13 +175,13 @@ pub(super) trait Blocks: 'static {
     /// Codes have so many bits: minus [`Blocks::OFFSET`] they lie in `-2^(BITS - 1)..2^(BITS - 1)` or, where there are mins, in
     /// `0..2^BITS`. At least 4, fewer count as so many.
     const BITS: usize = 8;
-    /// Scales stand for 32 weights and are one float times integers of 12 bits, and codes minus this lie in `-8..=7`: a
-    /// panel holds those then, and [`Blocks::integers`] in place of scales and mins. Zero if it is not so.
-    const CENTRE: u8 = 0;
+    /// Scales stand for 32 weights and are one float times integers of 12 bits: a panel holds what
+    /// [`Pairs`](super::pairs::Pairs) says then.
+    const INTEGER: bool = false;
     /// The scales of 256 weights.
     type Scales<S: Dot>: Copy;
 
-    /// Codes `64 C .. 64 C + 64`; of formats with a [`Blocks::CENTRE`] in the order of [`Row::paired`](super::acts::Row).
+    /// Codes `64 C .. 64 C + 64`; of [`Blocks::INTEGER`] formats in the order of [`Row::paired`](super::acts::Row).
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
     /// A set bit for each of those codes that is negative; unused unless [`Blocks::SIGN_BITS`].
     #[inline(always)]
@@ -219,11 +219,6 @@ pub(super) trait Blocks: 'static {
     unsafe fn fine_mins<S: Dot>(s: S, _o: Octet, _by: S::Eight) -> S::Wide {
         s.wide_zero()
     }
-    /// Writes the numbers of 256 weights `unit * (scale * (code - CENTRE) + 8 min)`, with scales in `0..=4032` and mins in
-    /// `-12280..=12280`: pairs of scales, the first in the low 16 bits, in the first 4, `unit` in the next, and pairs of mins
-    /// from the 9th on; unused unless [`Blocks::CENTRE`].
-    #[inline(always)]
-    unsafe fn integers<S: Dot>(_s: S, _o: Octet, _to: *mut f32) {}
     /// Bytes from a row's first scale (and bias) to the first of octet `octet`; unused for one plane.
     #[inline(always)]
     fn side_offset(octet: usize, layout: SideLayout) -> usize {

@@ -3,6 +3,7 @@
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
 use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32};
+use super::pairs::{MINS, Pairs, UNIT};
 use super::superblock::Superblock;
 use crate::simd::{Dot, six_bits};
 
@@ -158,29 +159,61 @@ macro_rules! six_bit {
 impl Blocks for Q4K {
     const BITS: usize = 4;
     const BYTES: usize = 144;
-    const CENTRE: u8 = 8;
+    const INTEGER: bool = true;
     six_bit!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe { <Self as Superblock>::codes::<S, C>(s, o) }
     }
+}
+
+impl Pairs for Q4K {
+    const NIBBLES: usize = 16;
     #[inline(always)]
-    unsafe fn integers<S: Dot>(s: S, o: Octet, to: *mut f32) {
+    unsafe fn integers<S: Dot>(s: S, heads: [S::I; 4], to: *mut f32, step: usize) {
         unsafe {
-            let [d, dmin] = s.two_f16(read_u32(o.0));
+            let (one, zero) = (s.splat(1.0), s.zero());
+            let [d, dmin] = [s.half_words(heads[0]), s.half_words(s.bits::<16>(heads[0], 0xffff))];
             // A 64th of `d`, so that scales are exact. Where `dmin` is that much larger, they are rounded to what mins fit with:
             // 63 * (8 |d| + |dmin|) <= 1535 * 64 units.
-            let unit = (d.abs().max(dmin.abs() * (63.0 / 1031.0)) * (1.0 / 64.0)).copysign(d);
-            let inverse = if unit == 0.0 { 0.0 } else { 1.0 / unit };
-            let scales = s.eight_mul(s.eight_u8(six_bits(o.at(4))[0]), s.eight_splat(d * inverse));
-            // Of eight units: the centre of codes is 8.
-            let mins =
-                s.eight_fma(s.eight_u8(six_bits(o.at(4))[1]), s.eight_splat(-dmin * inverse * 0.125), scales);
-            s.store_eight_i16(to.cast(), scales);
+            let least = s.mul(s.abs(dmin), s.splat(63.0 / 1031.0));
+            let unit = s.copysign(s.mul(s.max(s.abs(d), least), s.splat(1.0 / 64.0)), d);
+            let inverse = s.select(s.eq(unit, zero), zero, s.div(one, unit));
+            // Mins are of eight units: the centre of codes is 8.
+            let by = [s.mul(d, inverse), s.mul(s.mul(dmin, inverse), s.splat(-0.125))];
+            let (sixes, fours, twos) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
+            let low = [s.bits::<0>(heads[1], sixes), s.bits::<0>(heads[2], sixes)];
+            let high = [
+                s.add_i32(s.bits::<0>(heads[3], fours), s.bits::<2>(heads[1], twos)),
+                s.add_i32(s.bits::<4>(heads[3], fours), s.bits::<2>(heads[2], twos)),
+            ];
+            pair_of_six_bits::<S, 0, 8>(s, low, by, to, step);
+            pair_of_six_bits::<S, 16, 24>(s, low, by, to.add(step), step);
+            pair_of_six_bits::<S, 0, 8>(s, high, by, to.add(2 * step), step);
+            pair_of_six_bits::<S, 16, 24>(s, high, by, to.add(3 * step), step);
             // What is not finite shows in the one float.
-            to.add(4).write(unit + (d + dmin) * 0.0);
-            s.store_eight_i16(to.add(8).cast(), mins);
+            s.store(to.add(UNIT * step), s.fma(s.add(d, dmin), zero, unit));
         }
+    }
+}
+
+/// Two groups' scales and mins, from bits `A` and `B` of either on, in 16 bits each: scales are multiplied with `by[0]`, mins
+/// with `by[1]`, and the group's scale is added to them.
+#[inline(always)]
+unsafe fn pair_of_six_bits<S: Dot, const A: u32, const B: u32>(
+    s: S,
+    [scales, mins]: [S::I; 2],
+    by: [S::F; 2],
+    to: *mut f32,
+    step: usize,
+) {
+    unsafe {
+        let first = s.mul(s.to_f32(s.bits::<A>(scales, 0xff)), by[0]);
+        let second = s.mul(s.to_f32(s.bits::<B>(scales, 0xff)), by[0]);
+        s.store_i32(to.cast(), s.join_words(s.to_i32(first), s.to_i32(second)));
+        let first = s.fma(s.to_f32(s.bits::<A>(mins, 0xff)), by[1], first);
+        let second = s.fma(s.to_f32(s.bits::<B>(mins, 0xff)), by[1], second);
+        s.store_i32(to.add(MINS * step).cast(), s.join_words(s.to_i32(first), s.to_i32(second)));
     }
 }
 

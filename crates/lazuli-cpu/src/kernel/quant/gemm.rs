@@ -3,6 +3,7 @@
 use super::acts::{Activations, DEPTH, Forms, PAIR, SPAN, TILE, Tile};
 use super::blocks::{GROUP, OCTET};
 use super::panel::{Panel, is_narrow, numbers};
+use crate::kernel::stream::Ahead;
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
@@ -60,10 +61,9 @@ pub(super) struct Job {
     pub out: *mut f32,
     /// Values between two rows of the output.
     pub stride: usize,
-    /// What will be packed next, fetched into the second-level cache meanwhile.
-    pub next: *const u8,
-    /// Bytes of it.
-    pub next_bytes: usize,
+    /// What will be packed next, and which of its steps is the first tile.
+    pub ahead: Ahead,
+    pub step: usize,
 }
 
 /// The runs of `k` weights that are packed and multiplied one after the other, so that the first-level cache has a panel
@@ -71,6 +71,11 @@ pub(super) struct Job {
 pub(super) fn runs(k: usize) -> impl Iterator<Item = Range<usize>> {
     let count = (k / DEPTH).max(1);
     (0..count).map(move |run| run * DEPTH..if run + 1 < count { (run + 1) * DEPTH } else { k })
+}
+
+/// Steps of packing a run of so many weights in `vectors`, and of multiplying it with `tiles`.
+pub(super) fn steps(run: usize, vectors: usize, tiles: usize) -> [usize; 2] {
+    [run.div_ceil(OCTET) * vectors, run.div_ceil(DEPTH) * tiles]
 }
 
 /// The weights of the longest run.
@@ -179,11 +184,8 @@ unsafe fn add_span<S: Dot, const V: usize, const N: usize, const BITS: usize>(
         let mut totals = [s.splat_i32(0); TILE];
         for pair in at / PAIR..at / PAIR + 2 {
             let mut dots = [[s.splat_i32(0); 2]; TILE];
-            if S::PANEL_BIAS != 0 || BITS > 0 {
-                for m in 0..TILE {
-                    let start = s.splat_two(acts.span_starts.add((pair * TILE + m) * 2));
-                    dots[m] = [if BITS > 0 { s.narrow_start::<BITS>(start) } else { start }; 2];
-                }
+            for m in 0..TILE {
+                dots[m] = [s.splat_two(acts.span_starts.add((pair * TILE + m) * 2)); 2];
             }
             let weights = panel.codes.add(((at / 4 + pair % 2 * 8) * V + N) * vector);
             let values = acts.spans.add(pair * PAIR * TILE);
@@ -383,11 +385,7 @@ unsafe fn depths<
 ) {
     let (k, m) = (job.shape.k, job.shape.m);
     let (width, tiles) = (V * S::LANES, job.shape.tiles());
-    // Each tile at each depth brings its share of the next panel's bytes nearer.
-    let lines_of_next = job.next_bytes.div_ceil(LINE);
-    let steps = k.div_ceil(DEPTH) * tiles;
-    let mut step = job.run.start / DEPTH * tiles;
-    let mut line = lines_of_next * step / steps;
+    let mut step = job.step;
     for at in job.run.clone().step_by(DEPTH) {
         let end = (at + DEPTH).min(k);
         let panel = job.panel.after(at - job.run.start, width, job.kind.numbers());
@@ -411,6 +409,7 @@ unsafe fn depths<
                 }
                 let acts = job.shape.tile(job.acts, t, at);
                 let next = job.shape.tile(job.acts, t + 1, at);
+                job.ahead.ask(s, step);
                 step += 1;
                 if end == k {
                     // Rows of the output are far apart, and a store that waits for its line holds up those behind it.
@@ -420,10 +419,6 @@ unsafe fn depths<
                             s.prefetch_write(job.out.wrapping_add(row * job.stride + column).cast());
                         }
                     }
-                }
-                while line < lines_of_next * step / steps {
-                    s.prefetch_l2(job.next.wrapping_add(line * LINE));
-                    line += 1;
                 }
                 tile::<S, V, STEP, MINS, INTEGER, BITS>(s, panel, acts, next, end - at, ends);
             }

@@ -16,6 +16,7 @@ mod grids;
 mod k_quants;
 mod low_bits;
 mod nibbles;
+mod pairs;
 mod panel;
 mod planar;
 mod sides;
@@ -28,7 +29,7 @@ mod tests;
 pub use acts::Activations;
 pub use steps::TwoSteps;
 
-use super::stream;
+use super::stream::{self, Ahead};
 use crate::simd::{Isa, Level, stamp_dot, stamp_permute};
 use acts::{Forms, TILE};
 use blocks::{Blocks, GROUP};
@@ -315,7 +316,15 @@ impl QuantMatmul {
             let columns = width.min(rows.end - n);
             let next = if n + columns < rows.end { self.row(args, n + columns) } else { next() };
             let vectors = gemm::vectors(self.level.isa(), lanes, self.kernels.kind, columns);
+            let steps = |run: Range<usize>| gemm::steps(run.len(), vectors, args.shape.tiles());
+            let ahead = Ahead {
+                start: next,
+                bytes: if next.is_null() { 0 } else { width * self.row_bytes[0] },
+                steps: gemm::runs(self.k).map(|run| steps(run).iter().sum::<usize>()).sum(),
+            };
+            let mut step = 0;
             for run in gemm::runs(self.k) {
+                let [packing, multiplying] = steps(run.clone());
                 // SAFETY: the scratch holds a panel and then the waiting sums; the weights hold the rows.
                 unsafe {
                     let panel = Panel::new(scratch.as_mut_ptr(), vectors * lanes, run.len());
@@ -328,6 +337,8 @@ impl QuantMatmul {
                         rows: columns,
                         k: self.k,
                         run: run.clone(),
+                        ahead,
+                        step,
                     };
                     pack(self.level, &source, vectors, panel);
                     let job = gemm::Job {
@@ -341,10 +352,11 @@ impl QuantMatmul {
                         waiting: scratch.as_mut_ptr().add(waiting).cast(),
                         out: args.out.add(n),
                         stride: args.out_stride,
-                        next,
-                        next_bytes: if next.is_null() { 0 } else { width * self.row_bytes[0] },
+                        ahead,
+                        step: step + packing,
                     };
                     multiply(self.level, &job);
+                    step += packing + multiplying;
                 }
             }
         }
@@ -450,17 +462,17 @@ fn side_layout(format: Format) -> Option<(SideLayout, usize)> {
     })
 }
 
-/// The kernels of each format, and which driver decodes with it, compiled for every level.
+/// The kernels of each format, and which driver decodes with it and which packs it, compiled for every level.
 macro_rules! formats {
     (
-        any rows { $($format:pat => $blocks:ty, $driver:ident $decode:ident $pack:ident;)+ }
+        any rows { $($format:pat => $blocks:ty, $driver:ident $decode:ident, $packer:ident $pack:ident;)+ }
         looked up { $($grid_format:pat => $grid_blocks:ty, $grid_decode:ident $grid_pack:ident;)+ }
         few rows { $($few_format:pat => $few_blocks:ty, $few_decode:ident;)+ }
     ) => {
         stamp_dot! {
             $(unsafe fn $decode(job: &decode::Job) = $driver::decode::<_, $blocks>;)+
             $(unsafe fn $few_decode(job: &decode::Job) = decode::decode::<_, $few_blocks>;)+
-            $(unsafe fn $pack(source: &Source, vectors: usize, panel: Panel) = panel::pack::<_, $blocks>;)+
+            $(unsafe fn $pack(source: &Source, vectors: usize, panel: Panel) = $packer::pack::<_, $blocks>;)+
         }
         stamp_permute! {
             $(unsafe fn $grid_decode(job: &decode::Job) = decode::decode::<_, $grid_blocks>;)+
@@ -497,34 +509,34 @@ macro_rules! formats {
 
 formats! {
     any rows {
-        Format::Q8_0 => Q8_0, decode decode_q8_0 pack_q8_0;
-        Format::Q4_0 => Q4_0, nibbles decode_q4_0 pack_q4_0;
-        Format::Q4_1 => Q4_1, nibbles decode_q4_1 pack_q4_1;
-        Format::Q5_0 => Q5_0, nibbles decode_q5_0 pack_q5_0;
-        Format::Q5_1 => Q5_1, nibbles decode_q5_1 pack_q5_1;
-        Format::Q4K => Q4K, superblock decode_q4_k pack_q4_k;
-        Format::Q5K => Q5K, superblock decode_q5_k pack_q5_k;
-        Format::Q6K => Q6K, superblock decode_q6_k pack_q6_k;
-        Format::Q2K => Q2K, decode decode_q2_k pack_q2_k;
-        Format::Q3K => Q3K, decode decode_q3_k pack_q3_k;
-        Format::Tq1_0 => Tq1_0, decode decode_tq1_0 pack_tq1_0;
-        Format::Tq2_0 => Tq2_0, decode decode_tq2_0 pack_tq2_0;
-        Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl pack_iq4_nl;
-        Format::Iq4Xs => Iq4Xs, decode decode_iq4_xs pack_iq4_xs;
-        Format::GgufMxfp4 => GgufMxfp4, nibbles decode_gguf_mxfp4 pack_gguf_mxfp4;
-        Format::Iq2S => Iq2S, decode decode_iq2_s pack_iq2_s;
-        Format::Iq2Xs => Iq2Xs, decode decode_iq2_xs pack_iq2_xs;
-        Format::Iq2Xxs => Iq2Xxs, decode decode_iq2_xxs pack_iq2_xxs;
-        Format::Iq1S => Iq1S, decode decode_iq1_s pack_iq1_s;
-        Format::Iq1M => Iq1M, decode decode_iq1_m pack_iq1_m;
-        Format::Affine { bits: 2, .. } => Affine<2>, decode decode_affine_2 pack_affine_2;
-        Format::Affine { bits: 3, .. } => Affine<3>, decode decode_affine_3 pack_affine_3;
-        Format::Affine { bits: 4, .. } => Affine<4>, nibbles decode_affine_4 pack_affine_4;
-        Format::Affine { bits: 5, .. } => Affine<5>, decode decode_affine_5 pack_affine_5;
-        Format::Affine { bits: 6, .. } => Affine<6>, decode decode_affine_6 pack_affine_6;
-        Format::Affine { bits: 8, .. } => Affine8, decode decode_affine_8 pack_affine_8;
-        Format::Mxfp4 => Mxfp4, nibbles decode_mxfp4 pack_mxfp4;
-        Format::Nvfp4 => Nvfp4, decode decode_nvfp4 pack_nvfp4;
+        Format::Q8_0 => Q8_0, decode decode_q8_0, panel pack_q8_0;
+        Format::Q4_0 => Q4_0, nibbles decode_q4_0, panel pack_q4_0;
+        Format::Q4_1 => Q4_1, nibbles decode_q4_1, panel pack_q4_1;
+        Format::Q5_0 => Q5_0, nibbles decode_q5_0, panel pack_q5_0;
+        Format::Q5_1 => Q5_1, nibbles decode_q5_1, panel pack_q5_1;
+        Format::Q4K => Q4K, superblock decode_q4_k, pairs pack_q4_k;
+        Format::Q5K => Q5K, superblock decode_q5_k, panel pack_q5_k;
+        Format::Q6K => Q6K, superblock decode_q6_k, panel pack_q6_k;
+        Format::Q2K => Q2K, decode decode_q2_k, panel pack_q2_k;
+        Format::Q3K => Q3K, decode decode_q3_k, panel pack_q3_k;
+        Format::Tq1_0 => Tq1_0, decode decode_tq1_0, panel pack_tq1_0;
+        Format::Tq2_0 => Tq2_0, decode decode_tq2_0, panel pack_tq2_0;
+        Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl, panel pack_iq4_nl;
+        Format::Iq4Xs => Iq4Xs, decode decode_iq4_xs, panel pack_iq4_xs;
+        Format::GgufMxfp4 => GgufMxfp4, nibbles decode_gguf_mxfp4, panel pack_gguf_mxfp4;
+        Format::Iq2S => Iq2S, decode decode_iq2_s, panel pack_iq2_s;
+        Format::Iq2Xs => Iq2Xs, decode decode_iq2_xs, panel pack_iq2_xs;
+        Format::Iq2Xxs => Iq2Xxs, decode decode_iq2_xxs, panel pack_iq2_xxs;
+        Format::Iq1S => Iq1S, decode decode_iq1_s, panel pack_iq1_s;
+        Format::Iq1M => Iq1M, decode decode_iq1_m, panel pack_iq1_m;
+        Format::Affine { bits: 2, .. } => Affine<2>, decode decode_affine_2, panel pack_affine_2;
+        Format::Affine { bits: 3, .. } => Affine<3>, decode decode_affine_3, panel pack_affine_3;
+        Format::Affine { bits: 4, .. } => Affine<4>, nibbles decode_affine_4, panel pack_affine_4;
+        Format::Affine { bits: 5, .. } => Affine<5>, decode decode_affine_5, panel pack_affine_5;
+        Format::Affine { bits: 6, .. } => Affine<6>, decode decode_affine_6, panel pack_affine_6;
+        Format::Affine { bits: 8, .. } => Affine8, decode decode_affine_8, panel pack_affine_8;
+        Format::Mxfp4 => Mxfp4, nibbles decode_mxfp4, panel pack_mxfp4;
+        Format::Nvfp4 => Nvfp4, decode decode_nvfp4, panel pack_nvfp4;
     }
     looked up {
         Format::Iq3S => Iq3S, decode_iq3_s pack_iq3_s;
@@ -538,7 +550,7 @@ formats! {
 
 fn kind<F: Blocks>() -> Kind {
     match (F::FINE, F::MINS) {
-        _ if F::CENTRE > 0 => Kind::Integer,
+        _ if F::INTEGER => Kind::Integer,
         (true, false) => Kind::Fine,
         (true, true) => Kind::FineWithMins,
         (false, true) => Kind::ScaledWithMins,

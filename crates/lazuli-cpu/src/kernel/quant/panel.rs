@@ -5,14 +5,13 @@
 //! scales of 32 weights and 8 mins, or 16 scales of 16 weights, and 16 mins if there are any ([`numbers`]).
 //! `w = scale * code + min`.
 //!
-//! Where scales are integers ([`Blocks::CENTRE`]), numbers are [`Blocks::integers`], and a vector of codes has fours of two
-//! neighbouring groups of 32 for half of its rows: codes are `[k / 128][halves][2][8][rows / 2][groups][4]` for each vector
-//! of rows, where the first half of the rows has two of each four ([`slot`]), as [`Dot::add_interleaved`] asks.
+//! Panels of weights with integer scales have another form: [`super::pairs`].
 
 use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder};
 use super::decode::prefetch;
 use super::sides::{PER_OCTET, SidePlanes, Sides};
-use crate::simd::{Dot, Level, stamp};
+use crate::kernel::stream::Ahead;
+use crate::simd::{Dot, Level, Stored, stamp};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -35,13 +34,13 @@ pub(super) const fn is_narrow<S: Dot>(bits: usize) -> bool {
 const fn bias<S: Dot, F: Blocks>() -> u8 {
     match F::BITS {
         bits if !is_narrow::<S>(bits) => S::PANEL_BIAS,
-        _ if F::MINS && F::CENTRE == 0 => 0,
+        _ if F::MINS => 0,
         bits => 1 << (bits - 1),
     }
 }
 
 /// No level has more lanes.
-const LANES: usize = crate::simd::MAX_LANES;
+pub(super) const LANES: usize = crate::simd::MAX_LANES;
 
 /// A panel's memory.
 #[derive(Clone, Copy)]
@@ -95,6 +94,9 @@ pub(super) struct Source {
     pub k: usize,
     /// Those of them that are packed: whole octets, or up to the row's end.
     pub run: Range<usize>,
+    /// What will be packed next, and which of its steps is the first vector's first octet.
+    pub ahead: Ahead,
+    pub step: usize,
 }
 
 /// A row's codes and numbers before they are transposed.
@@ -114,6 +116,7 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usi
     let codes = [[const { MaybeUninit::uninit() }; OCTET]; LANES];
     let mut unpacked = Unpacked { codes, numbers: [[0.0; MOST_NUMBERS]; LANES] };
     let (mut end, mut floats) = (Remainder::new(), [[0.0; PER_OCTET]; 2]);
+    let mut step = source.step;
     for v in 0..vectors {
         let first = source.run.start / OCTET;
         for o in first..source.run.end.div_ceil(OCTET) {
@@ -134,22 +137,18 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usi
                     let sides =
                         if F::SPREAD { octet.1.spread(s, F::PLANES - 1, &mut floats) } else { octet.1 };
                     let octet = Octet(octet.0, sides);
-                    let slot = if F::CENTRE > 0 { slot(lane, S::LANES) } else { lane };
-                    unpack::<S, F>(s, octet, &mut unpacked.codes[slot], &mut unpacked.numbers[lane]);
+                    unpack::<S, F>(s, octet, &mut unpacked.codes[lane], &mut unpacked.numbers[lane]);
                 }
             }
+            source.ahead.ask(s, step);
+            step += 1;
             // SAFETY: the panel has room for `vectors` vectors at each of its steps.
             unsafe {
-                let kind = (numbers(F::FINE && F::MINS), F::CENTRE > 0);
-                transpose_octet(source.level, &unpacked, kind, (vectors, v, o - first), panel);
+                let count = numbers(F::FINE && F::MINS);
+                transpose_octet(source.level, &unpacked, count, (vectors, v, o - first), panel);
             }
         }
     }
-}
-
-/// Where row `lane` of a vector stands among rows whose codes are paired: the first two of each four before the others.
-fn slot(lane: usize, lanes: usize) -> usize {
-    lane / 4 * 2 + lane % 2 + lane % 4 / 2 * (lanes / 2)
 }
 
 /// Unpacks 256 weights of one row.
@@ -160,27 +159,21 @@ unsafe fn unpack<S: Dot, F: Blocks>(
     codes: &mut [MaybeUninit<u8>; OCTET],
     numbers: &mut [f32; MOST_NUMBERS],
 ) {
-    const { assert!(!F::FLOAT, "panels hold integers") };
+    const { assert!(!F::FLOAT && !F::INTEGER, "they have panels of their own, or none") };
     let (mut o, mut expanded) = (o, [Expanded::new()]);
     if F::EXPANDED {
         // SAFETY: the octet is whole.
         unsafe { Expanded::fill::<S, F, 1>(&mut expanded, s, &[o]) };
         [o] = Expanded::beside(&expanded, [o]);
     }
-    let bias = const { bias::<S, F>() }.wrapping_sub(F::OFFSET + F::CENTRE) as i8;
+    let bias = const { bias::<S, F>() }.wrapping_sub(F::OFFSET) as i8;
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
         let to = codes.as_mut_ptr().cast::<u8>();
-        // Of pairs of groups, all first ones and then all second ones.
-        let [second, third] = if F::CENTRE > 0 { [OCTET / 2, OCTET / 4] } else { [OCTET / 4, OCTET / 2] };
         s.store_bytes(to, s.add_byte(signed::<S, F, 0>(s, o), bias));
-        s.store_bytes(to.add(second), s.add_byte(signed::<S, F, 1>(s, o), bias));
-        s.store_bytes(to.add(third), s.add_byte(signed::<S, F, 2>(s, o), bias));
+        s.store_bytes(to.add(OCTET / 4), s.add_byte(signed::<S, F, 1>(s, o), bias));
+        s.store_bytes(to.add(OCTET / 2), s.add_byte(signed::<S, F, 2>(s, o), bias));
         s.store_bytes(to.add(OCTET / 4 * 3), s.add_byte(signed::<S, F, 3>(s, o), bias));
-        if F::CENTRE > 0 {
-            F::integers(s, o, numbers.as_mut_ptr());
-            return;
-        }
         F::store_scales(s, numbers.as_mut_ptr(), F::scales(s, o, s.eight_splat(1.0)));
         if F::MINS && F::FINE {
             s.store_wide(numbers.as_mut_ptr().add(16), F::fine_mins(s, o, s.eight_splat(1.0)));
@@ -201,11 +194,11 @@ unsafe fn signed<S: Dot, F: Blocks, const C: usize>(s: S, o: Octet) -> S::Bytes 
 }
 
 stamp! {
-    /// Transposes one vector of unpacked rows into octet `o` of the panel: vector `v` of `vectors`, with `count` numbers,
-    /// and `paired` where scales are integers. The same code for every format, and so compiled once.
+    /// Transposes one vector of unpacked rows into octet `o` of the panel: vector `v` of `vectors`, with `count` numbers. The
+    /// same code for every format, and so compiled once.
     unsafe fn transpose_octet(
         unpacked: &Unpacked,
-        kind: (usize, bool),
+        count: usize,
         at: (usize, usize, usize),
         panel: Panel,
     ) = transpose_octet_generic;
@@ -215,32 +208,23 @@ stamp! {
 unsafe fn transpose_octet_generic<S: Dot>(
     s: S,
     unpacked: &Unpacked,
-    (count, paired): (usize, bool),
+    count: usize,
     (vectors, v, o): (usize, usize, usize),
     panel: Panel,
 ) {
     let vector = 4 * S::LANES;
     let step = vectors * vector;
-    // The halves of paired codes count as rows of half the length, so that there are two sets of rows.
-    let (sets, row) = if paired { (2, OCTET / 2) } else { (1, OCTET) };
     // SAFETY: octet `o` of the panel has 64 steps of codes and `count` of numbers, each of `vectors` vectors.
     unsafe {
-        let mut to = panel.codes.add(o * OCTET / 4 * step + v * vector);
-        // What is transposed before the other set's turn: half an octet where there are two.
-        let turn = OCTET / (sets * sets);
-        for start in (0..row).step_by(turn) {
-            for set in 0..sets {
-                let from = unpacked.codes.as_ptr().cast::<u8>().add(set * S::LANES * row + start);
-                for at in (0..turn).step_by(vector) {
-                    s.transpose(from.add(at), row, to, step);
-                    to = to.add(S::LANES * step);
-                }
-            }
+        let codes = panel.codes.add(o * OCTET / 4 * step + v * vector);
+        for at in (0..OCTET).step_by(vector) {
+            let from = unpacked.codes.as_ptr().cast::<u8>().add(at);
+            s.transpose(from, OCTET, Stored { to: codes.add(at / 4 * step), stride: step });
         }
         let numbers = panel.numbers.cast::<u8>().add(o * count * step + v * vector);
         for at in (0..count).step_by(S::LANES) {
             let from = unpacked.numbers.as_ptr().cast::<u8>().add(4 * at);
-            s.transpose(from, 4 * MOST_NUMBERS, numbers.add(at * step), step);
+            s.transpose(from, 4 * MOST_NUMBERS, Stored { to: numbers.add(at * step), stride: step });
         }
     }
 }

@@ -3,20 +3,19 @@
 // SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
-pub(super) mod words;
+pub(in crate::simd) mod words;
 
 use super::bits::BitTables;
 use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
 use words::{
-    NOWHERE, add_twos, bytes_by_words, picked, places, shifted, six_bit_factors, split, spread,
-    strided_words, two_blocks,
+    NOWHERE, bytes_by_words, picked, places, six_bit_factors, split, spread, strided_words, two_blocks,
 };
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
 #[inline(always)]
-unsafe fn dpbusd<const DOT: bool>(acc: __m256i, u: __m256i, s: __m256i) -> __m256i {
+pub(in crate::simd) unsafe fn dpbusd<const DOT: bool>(acc: __m256i, u: __m256i, s: __m256i) -> __m256i {
     unsafe {
         if DOT {
             _mm256_dpbusd_avx_epi32(acc, u, s)
@@ -29,7 +28,7 @@ unsafe fn dpbusd<const DOT: bool>(acc: __m256i, u: __m256i, s: __m256i) -> __m25
 
 /// `i8 x i8` without VNNI: the sign of `w` moves to `a`, which is never -128; |w| <= 128 does not saturate.
 #[inline(always)]
-unsafe fn dot_by_sign(acc: __m256i, w: __m256i, a: __m256i) -> __m256i {
+pub(in crate::simd) unsafe fn dot_by_sign(acc: __m256i, w: __m256i, a: __m256i) -> __m256i {
     unsafe { dpbusd::<false>(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(a, w)) }
 }
 
@@ -133,7 +132,6 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     type Sums = [__m256i; 2];
     type Wide = [__m256; 2];
     type Eight = __m256;
-    type Codes = __m256i;
     type Factors = [__m256i; 2];
 
     #[inline(always)]
@@ -626,14 +624,6 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64))) }
     }
     #[inline(always)]
-    unsafe fn store_eight_i16(self, p: *mut i16, x: __m256) {
-        unsafe {
-            let x = _mm256_cvtps_epi32(x);
-            let halves = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
-            _mm_storeu_si128(p.cast(), halves);
-        }
-    }
-    #[inline(always)]
     fn eight_mul(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_mul_ps(a, b) }
     }
@@ -661,49 +651,6 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
             _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
         }
     }
-
-    const PANEL_BIAS: u8 = if DOT { 128 } else { 0 };
-    #[inline(always)]
-    unsafe fn codes(self, p: *const u8) -> __m256i {
-        unsafe { _mm256_loadu_si256(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn codes_splat(self, p: *const i8) -> __m256i {
-        unsafe { _mm256_set1_epi32(p.cast::<i32>().read_unaligned()) }
-    }
-    #[inline(always)]
-    unsafe fn codes_splat_two(self, p: *const i8) -> __m256i {
-        unsafe { _mm256_set1_epi64x(p.cast::<i64>().read_unaligned()) }
-    }
-    #[inline(always)]
-    unsafe fn splat_two(self, p: *const i32) -> __m256i {
-        unsafe { _mm256_set1_epi64x(p.cast::<i64>().read_unaligned()) }
-    }
-    #[inline(always)]
-    unsafe fn add_interleaved(
-        self,
-        acc: __m256i,
-        dots: [__m256i; 2],
-        factors: __m256i,
-        shifts: *const i16,
-    ) -> __m256i {
-        unsafe {
-            let dots = _mm256_packs_epi32(dots[0], dots[1]);
-            _mm256_add_epi32(acc, _mm256_madd_epi16(dots, shifted(factors, shifts)))
-        }
-    }
-    #[inline(always)]
-    unsafe fn add_two(self, acc: __m256i, factors: __m256i, by: *const i16) -> __m256i {
-        unsafe {
-            let by = _mm256_set1_epi32(by.cast::<i32>().read_unaligned());
-            _mm256_add_epi32(acc, _mm256_madd_epi16(factors, by))
-        }
-    }
-    #[inline(always)]
-    fn dot_codes(self, acc: __m256i, w: __m256i, a: __m256i) -> __m256i {
-        unsafe { if DOT { dpbusd::<true>(acc, w, a) } else { dot_by_sign(acc, w, a) } }
-    }
-    const NARROW: bool = !DOT;
     #[inline(always)]
     fn starts_of_runs(self, x: Self::Bytes) -> [i32; 4] {
         if DOT {
@@ -719,78 +666,5 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         };
         let ([a, b], [c, d]) = (starts(x[0]), starts(x[1]));
         [a, b, c, d]
-    }
-    #[inline(always)]
-    fn narrow_start<const BITS: usize>(self, start: __m256i) -> __m256i {
-        unsafe {
-            if DOT {
-                return _mm256_sra_epi32(start, _mm_cvtsi32_si128(const { 8 - BITS as i32 }));
-            }
-            _mm256_sll_epi16(start, _mm_cvtsi32_si128(const { BITS as i32 - 1 }))
-        }
-    }
-    #[inline(always)]
-    fn add_narrow(self, acc: __m256i, w: __m256i, a: __m256i) -> __m256i {
-        if DOT {
-            return self.dot_codes(acc, w, a);
-        }
-        unsafe { add_twos(acc, w, a) }
-    }
-    #[inline(always)]
-    fn widen(self, acc: __m256i, narrow: __m256i) -> __m256i {
-        unsafe {
-            let sums = if DOT { narrow } else { _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)) };
-            _mm256_add_epi32(acc, sums)
-        }
-    }
-    #[inline(always)]
-    unsafe fn add_interleaved_narrow(
-        self,
-        acc: __m256i,
-        narrow: [__m256i; 2],
-        factors: __m256i,
-        shifts: *const i16,
-    ) -> __m256i {
-        unsafe {
-            if DOT {
-                return self.add_interleaved(acc, narrow, factors, shifts);
-            }
-            let dots = _mm256_hadd_epi16(narrow[0], narrow[1]);
-            _mm256_add_epi32(acc, _mm256_madd_epi16(dots, shifted(factors, shifts)))
-        }
-    }
-    #[inline(always)]
-    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
-        unsafe {
-            let mut r = [_mm256_setzero_si256(); 8];
-            for (i, row) in r.iter_mut().enumerate() {
-                *row = _mm256_loadu_si256(src.add(i * src_stride).cast());
-            }
-            // Dwords within pairs of rows, quadwords within fours, then 128-bit lanes across fours.
-            let mut t = r;
-            for i in 0..4 {
-                t[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-                t[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-            }
-            for i in 0..2 {
-                r[4 * i] = _mm256_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-                r[4 * i + 1] = _mm256_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-                r[4 * i + 2] = _mm256_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-                r[4 * i + 3] = _mm256_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-            }
-            for c in 0..4 {
-                let low = _mm256_permute2x128_si256::<0x20>(r[c], r[4 + c]);
-                let high = _mm256_permute2x128_si256::<0x31>(r[c], r[4 + c]);
-                _mm256_storeu_si256(dst.add(c * dst_stride).cast(), low);
-                _mm256_storeu_si256(dst.add((c + 4) * dst_stride).cast(), high);
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn store_i8(self, p: *mut i8, x: __m256i) {
-        unsafe {
-            let words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
-            _mm_storel_epi64(p.cast(), _mm_packs_epi16(words, words));
-        }
     }
 }

@@ -3,20 +3,18 @@
 // SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
-mod words;
+pub(in crate::simd) mod words;
 
 use super::avx2::words::six_bit_factors;
 use super::vectors::{four_even_signs, permuted_even_signs};
 use super::{Dot, Fours};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
-use words::{
-    add_scaled, dpwssd, first_load, lane_words, larger, magnitudes, six_bits_of_two, stream, strided_words,
-};
+use words::{add_scaled, first_load, lane_words, larger, magnitudes, six_bits_of_two, stream, strided_words};
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
 #[inline(always)]
-unsafe fn dpbusd<const DOT: bool>(acc: __m512i, u: __m512i, s: __m512i) -> __m512i {
+pub(in crate::simd) unsafe fn dpbusd<const DOT: bool>(acc: __m512i, u: __m512i, s: __m512i) -> __m512i {
     unsafe {
         if DOT {
             _mm512_dpbusd_epi32(acc, u, s)
@@ -29,7 +27,7 @@ unsafe fn dpbusd<const DOT: bool>(acc: __m512i, u: __m512i, s: __m512i) -> __m51
 
 /// `i8 x i8` without VNNI: the sign of `w` moves to `a`, which is never -128; |w| <= 128 does not saturate.
 #[inline(always)]
-unsafe fn dot_by_sign(acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
+pub(in crate::simd) unsafe fn dot_by_sign(acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
     unsafe {
         let signed = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
         dpbusd::<false>(acc, _mm512_abs_epi8(w), signed)
@@ -53,7 +51,6 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     type Sums = __m512i;
     type Wide = __m512;
     type Eight = __m256;
-    type Codes = __m512i;
     type Factors = __m512i;
 
     #[inline(always)]
@@ -690,12 +687,6 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64))) }
     }
     #[inline(always)]
-    unsafe fn store_eight_i16(self, p: *mut i16, x: __m256) {
-        unsafe {
-            _mm_storeu_si128(p.cast(), _mm256_cvtsepi32_epi16(_mm256_cvtps_epi32(x)));
-        }
-    }
-    #[inline(always)]
     fn eight_mul(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_mul_ps(a, b) }
     }
@@ -714,85 +705,5 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
         }
-    }
-
-    const PANEL_BIAS: u8 = if DOT { 128 } else { 0 };
-    #[inline(always)]
-    unsafe fn codes(self, p: *const u8) -> __m512i {
-        unsafe { _mm512_loadu_si512(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn codes_splat(self, p: *const i8) -> __m512i {
-        unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) }
-    }
-    #[inline(always)]
-    unsafe fn codes_splat_two(self, p: *const i8) -> __m512i {
-        unsafe { _mm512_set1_epi64(p.cast::<i64>().read_unaligned()) }
-    }
-    #[inline(always)]
-    unsafe fn splat_two(self, p: *const i32) -> __m512i {
-        unsafe { _mm512_set1_epi64(p.cast::<i64>().read_unaligned()) }
-    }
-    #[inline(always)]
-    unsafe fn add_interleaved(
-        self,
-        acc: __m512i,
-        dots: [__m512i; 2],
-        factors: __m512i,
-        shifts: *const i16,
-    ) -> __m512i {
-        unsafe {
-            let shifts = _mm512_set1_epi32(shifts.cast::<i32>().read_unaligned());
-            let factors = _mm512_srlv_epi16(factors, shifts);
-            dpwssd::<DOT>(acc, _mm512_packs_epi32(dots[0], dots[1]), factors)
-        }
-    }
-    #[inline(always)]
-    unsafe fn add_two(self, acc: __m512i, factors: __m512i, by: *const i16) -> __m512i {
-        unsafe { dpwssd::<DOT>(acc, factors, _mm512_set1_epi32(by.cast::<i32>().read_unaligned())) }
-    }
-    #[inline(always)]
-    fn dot_codes(self, acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
-        unsafe { if DOT { dpbusd::<true>(acc, w, a) } else { dot_by_sign(acc, w, a) } }
-    }
-    #[inline(always)]
-    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
-        unsafe {
-            let mut r = [_mm512_setzero_si512(); 16];
-            for (i, row) in r.iter_mut().enumerate() {
-                *row = _mm512_loadu_si512(src.add(i * src_stride).cast());
-            }
-            // Dwords within pairs of rows, quadwords within fours, then 128-bit lanes across fours.
-            let mut t = r;
-            for i in 0..8 {
-                t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-                t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-            }
-            for i in 0..4 {
-                r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-                r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-                r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-                r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-            }
-            for c in 0..4 {
-                let a = _mm512_shuffle_i32x4::<0x88>(r[c], r[4 + c]);
-                let b = _mm512_shuffle_i32x4::<0x88>(r[8 + c], r[12 + c]);
-                let d = _mm512_shuffle_i32x4::<0xdd>(r[c], r[4 + c]);
-                let e = _mm512_shuffle_i32x4::<0xdd>(r[8 + c], r[12 + c]);
-                let out = [
-                    (c, _mm512_shuffle_i32x4::<0x88>(a, b)),
-                    (c + 4, _mm512_shuffle_i32x4::<0x88>(d, e)),
-                    (c + 8, _mm512_shuffle_i32x4::<0xdd>(a, b)),
-                    (c + 12, _mm512_shuffle_i32x4::<0xdd>(d, e)),
-                ];
-                for (column, x) in out {
-                    _mm512_storeu_si512(dst.add(column * dst_stride).cast(), x);
-                }
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn store_i8(self, p: *mut i8, x: __m512i) {
-        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtsepi32_epi8(x)) }
     }
 }

@@ -1,21 +1,21 @@
-//! [`Dot`]: the integer side of a vector level, for dot products of 8-bit codes.
+//! [`Dot`]: the integer side of a vector level for weights in their file's own layout: dot products of 8-bit codes.
 
-mod scalar;
+pub(super) mod scalar;
 mod vectors;
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod bits;
 #[cfg(target_arch = "aarch64")]
-mod neon;
+pub(super) mod neon;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-use super::float::Simd;
+use super::panels::Panels;
 pub use vectors::{Fours, even_signs, six_bits};
 
 /// A window of this that begins `8 - n` lanes in has all bits of its first `n` lanes set, and none of the others.
@@ -32,12 +32,12 @@ static FIRST_LANES: [u32; 16] = {
 
 /// Integer dot products of quantised codes, and the shuffling that brings packed codes into order.
 ///
-/// Two widths stand side by side. Kernels that read a weight file's own layout (decode) are written over fixed
-/// logical vectors of 64 bytes, 16 sums and 8 scales, whatever the registers: the formats' groups of 16 and 32
-/// codes then fall on the same lanes at every level. Kernels over packed panels (prefill) use the native width.
+/// Kernels that read a weight file's own layout (decode) are written over fixed logical vectors of 64 bytes, 16 sums and 8
+/// scales, whatever the registers: the formats' groups of 16 and 32 codes then fall on the same lanes at every level.
+/// Kernels over packed panels (prefill) use the native width: [`Panels`].
 ///
 /// Activation codes lie in `-127..=127` everywhere; -128 is never produced, and the dot products rely on it.
-pub trait Dot: Simd {
+pub trait Dot: Panels {
     /// 64 bytes.
     type Bytes: Copy;
     /// 16 lanes of `i32`.
@@ -46,8 +46,6 @@ pub trait Dot: Simd {
     type Wide: Copy;
     /// 8 lanes of `f32`.
     type Eight: Copy;
-    /// A native vector of bytes, four for each of [`Simd::LANES`].
-    type Codes: Copy;
     /// 16 lanes of integers that fit 16 bits.
     type Factors: Copy;
 
@@ -483,11 +481,6 @@ pub trait Dot: Simd {
     fn eight_half_e8m0(self, x: u64) -> Self::Eight;
     /// 8 unsigned bytes, the first in the low bits.
     fn eight_u8(self, x: u64) -> Self::Eight;
-    /// Stores the lanes rounded to 16 bits; what does not fit becomes any number.
-    ///
-    /// # Safety
-    /// `p` must be valid for writing eight.
-    unsafe fn store_eight_i16(self, p: *mut i16, x: Self::Eight);
     /// `a * b`.
     fn eight_mul(self, a: Self::Eight, b: Self::Eight) -> Self::Eight;
     /// `a * b + c`, rounded once.
@@ -502,52 +495,6 @@ pub trait Dot: Simd {
         [self.eight_sum(x[0]), self.eight_sum(x[1]), self.eight_sum(x[2]), self.eight_sum(x[3])]
     }
 
-    /// What is added to a signed weight code in a packed panel: 128 where the instruction wants unsigned weights.
-    const PANEL_BIAS: u8;
-    /// Loads a native vector of panel codes.
-    ///
-    /// # Safety
-    /// `p` must be valid for reading `4 * LANES` bytes.
-    unsafe fn codes(self, p: *const u8) -> Self::Codes;
-    /// Four activation codes, repeated for every lane.
-    ///
-    /// # Safety
-    /// `p` must be valid for reading 4 bytes.
-    unsafe fn codes_splat(self, p: *const i8) -> Self::Codes;
-    /// Eight activation codes, four for the even lanes and four for the odd ones.
-    ///
-    /// # Safety
-    /// `p` must be valid for reading 8 bytes.
-    unsafe fn codes_splat_two(self, p: *const i8) -> Self::Codes;
-    /// Two numbers, one for the even lanes and one for the odd ones.
-    ///
-    /// # Safety
-    /// `p` must be valid for reading both.
-    unsafe fn splat_two(self, p: *const i32) -> Self::I;
-    /// `acc + x (f >> m) + y (g >> n)` in integers: `f` and `g`, which are not negative, stand in the lower and upper 16 bits
-    /// of `factors`, `m` and `n` at `shifts` for all lanes, `0..=15`. Of each 128 bits of `dots`, the first vector has `x` and
-    /// `y` of the first two lanes in turn, and the second those of the other two. They fit 16 bits.
-    ///
-    /// # Safety
-    /// `shifts` must be valid for reading two numbers.
-    unsafe fn add_interleaved(
-        self,
-        acc: Self::I,
-        dots: [Self::I; 2],
-        factors: Self::I,
-        shifts: *const i16,
-    ) -> Self::I;
-    /// `acc + f m + g n` in integers: `f` and `g` stand in the lower and upper 16 bits of `factors`, `m` and `n` at `by` for
-    /// all lanes.
-    ///
-    /// # Safety
-    /// `by` must be valid for reading two numbers.
-    unsafe fn add_two(self, acc: Self::I, factors: Self::I, by: *const i16) -> Self::I;
-    /// `acc + w0 a0 + .. + w3 a3` for each lane, where `w` carries [`Dot::PANEL_BIAS`].
-    fn dot_codes(self, acc: Self::I, w: Self::Codes, a: Self::Codes) -> Self::I;
-    /// Whether sums of 16 bits pay in panels of small codes ([`Dot::add_narrow`]): where bytes are multiplied to such sums, and
-    /// what brings them to 32 bits costs as much again.
-    const NARROW: bool = false;
     /// Where dot products with runs of 16 signed bytes start if 128 was added to the other codes: -128 times the bytes' sums.
     /// With narrow sums it is for codes that 1 was added to: in the lower 16 bits minus the sum of the first two of each
     /// four bytes, in the upper ones that of the others.
@@ -561,56 +508,18 @@ pub trait Dot: Simd {
     fn joint_start(a: i32, b: i32) -> i32 {
         if Self::NARROW { (a + b) & 0xffff | ((a >> 16) + (b >> 16)) << 16 } else { a + b }
     }
+    /// Where a dot product starts so for codes that `2^(bits - 1)` was added to.
+    #[inline(always)]
+    fn raised_start(start: i32, bits: u32) -> i32 {
+        if Self::NARROW {
+            start << (bits - 1) & 0xffff | start >> 16 << (bits + 15)
+        } else {
+            start >> (8 - bits)
+        }
+    }
     /// Minus the sum of the bytes that a dot product starts so with.
     #[inline(always)]
     fn negative_sum(start: i32) -> i32 {
         if Self::NARROW { i32::from(start as i16) + (start >> 16) } else { start / 128 }
     }
-    /// What narrow sums begin with, for codes that `2^(BITS - 1)` was added to.
-    #[inline(always)]
-    fn narrow_start<const BITS: usize>(self, start: Self::I) -> Self::I {
-        // Exact: a start is a multiple of 128, and of fewer than 24 bits.
-        let share = (1u32 << (BITS - 1)) as f32 / 128.0;
-        self.to_i32(self.mul(self.to_f32(start), self.splat(share)))
-    }
-    /// `acc + w0 a0 + w1 a1` and `acc + w2 a2 + w3 a3` for each lane, in 16 bits where that pays: codes `w` are not negative,
-    /// and sums of any of them fit.
-    #[inline(always)]
-    fn add_narrow(self, acc: Self::I, w: Self::Codes, a: Self::Codes) -> Self::I {
-        self.dot_codes(acc, w, a)
-    }
-    /// `acc` plus both narrow sums of each lane.
-    #[inline(always)]
-    fn widen(self, acc: Self::I, narrow: Self::I) -> Self::I {
-        self.add_i32(acc, narrow)
-    }
-    /// [`Dot::add_interleaved`] of narrow sums; both of a lane together fit 16 bits.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline(always)]
-    unsafe fn add_interleaved_narrow(
-        self,
-        acc: Self::I,
-        narrow: [Self::I; 2],
-        factors: Self::I,
-        shifts: *const i16,
-    ) -> Self::I {
-        let none = self.splat_i32(0);
-        let dots = [self.widen(none, narrow[0]), self.widen(none, narrow[1])];
-        // SAFETY: the caller's.
-        unsafe { self.add_interleaved(acc, dots, factors, shifts) }
-    }
-    /// Reads a native vector from each of [`Simd::LANES`] rows and writes its transpose by dwords: destination
-    /// row `j` holds dword `j` of every source row.
-    ///
-    /// # Safety
-    /// The rows, `src_stride` bytes apart, must be valid for reading `4 * LANES` bytes each, and those at `dst` for
-    /// writing as many.
-    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize);
-    /// Stores the lanes as bytes, saturated to `i8`.
-    ///
-    /// # Safety
-    /// `p` must be valid for writing [`Simd::LANES`] bytes.
-    unsafe fn store_i8(self, p: *mut i8, x: Self::I);
 }

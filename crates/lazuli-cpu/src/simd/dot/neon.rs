@@ -10,18 +10,9 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
-/// `i16 x i16` products summed by twos onto `acc`.
-#[inline(always)]
-unsafe fn add_products(acc: int32x4_t, a: int16x8_t, b: int16x8_t) -> int32x4_t {
-    unsafe {
-        let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
-        vaddq_s32(acc, vpaddq_s32(low, vmull_high_s16(a, b)))
-    }
-}
-
 /// `i8 x i8` products summed by fours onto `acc`. There is no stable intrinsic for `sdot`.
 #[inline(always)]
-unsafe fn sdot<const DOT: bool>(acc: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
+pub(in crate::simd) unsafe fn sdot<const DOT: bool>(acc: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
     unsafe {
         if DOT {
             let mut acc = acc;
@@ -145,7 +136,6 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     type Sums = [int32x4_t; 4];
     type Wide = [float32x4_t; 4];
     type Eight = [float32x4_t; 2];
-    type Codes = int8x16_t;
     type Factors = [int32x4_t; 4];
 
     #[inline(always)]
@@ -537,13 +527,6 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn store_eight_i16(self, p: *mut i16, x: Self::Eight) {
-        unsafe {
-            let [low, high] = [vqmovn_s32(vcvtnq_s32_f32(x[0])), vqmovn_s32(vcvtnq_s32_f32(x[1]))];
-            vst1q_s16(p, vcombine_s16(low, high))
-        }
-    }
-    #[inline(always)]
     fn eight_mul(self, a: Self::Eight, b: Self::Eight) -> Self::Eight {
         unsafe { [vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1])] }
     }
@@ -563,79 +546,5 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     #[inline(always)]
     fn eight_sum(self, x: Self::Eight) -> f32 {
         unsafe { vaddvq_f32(vaddq_f32(x[0], x[1])) }
-    }
-
-    const PANEL_BIAS: u8 = 0;
-    #[inline(always)]
-    unsafe fn codes(self, p: *const u8) -> int8x16_t {
-        unsafe { vld1q_s8(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn codes_splat(self, p: *const i8) -> int8x16_t {
-        unsafe { vreinterpretq_s8_s32(vdupq_n_s32(p.cast::<i32>().read_unaligned())) }
-    }
-    #[inline(always)]
-    unsafe fn codes_splat_two(self, p: *const i8) -> int8x16_t {
-        unsafe { vreinterpretq_s8_s64(vdupq_n_s64(p.cast::<i64>().read_unaligned())) }
-    }
-    #[inline(always)]
-    unsafe fn splat_two(self, p: *const i32) -> int32x4_t {
-        unsafe { vreinterpretq_s32_s64(vdupq_n_s64(p.cast::<i64>().read_unaligned())) }
-    }
-    #[inline(always)]
-    unsafe fn add_interleaved(
-        self,
-        acc: int32x4_t,
-        dots: [int32x4_t; 2],
-        factors: int32x4_t,
-        shifts: *const i16,
-    ) -> int32x4_t {
-        unsafe {
-            let dots = vcombine_s16(vmovn_s32(dots[0]), vmovn_s32(dots[1]));
-            // Shifts to the left by negative numbers.
-            let shifts = vreinterpretq_s16_s32(vdupq_n_s32(shifts.cast::<i32>().read_unaligned()));
-            add_products(acc, dots, vshlq_s16(vreinterpretq_s16_s32(factors), vnegq_s16(shifts)))
-        }
-    }
-    #[inline(always)]
-    unsafe fn add_two(self, acc: int32x4_t, factors: int32x4_t, by: *const i16) -> int32x4_t {
-        unsafe {
-            let by = vreinterpretq_s16_s32(vdupq_n_s32(by.cast::<i32>().read_unaligned()));
-            add_products(acc, vreinterpretq_s16_s32(factors), by)
-        }
-    }
-    #[inline(always)]
-    fn dot_codes(self, acc: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
-        unsafe { sdot::<DOT>(acc, w, a) }
-    }
-    #[inline(always)]
-    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
-        unsafe {
-            let r: [uint32x4_t; 4] = from_fn(|i| vreinterpretq_u32_u8(vld1q_u8(src.add(i * src_stride))));
-            let t = [
-                vtrn1q_u32(r[0], r[1]),
-                vtrn2q_u32(r[0], r[1]),
-                vtrn1q_u32(r[2], r[3]),
-                vtrn2q_u32(r[2], r[3]),
-            ];
-            let q = t.map(|x| vreinterpretq_u64_u32(x));
-            let columns = [
-                vtrn1q_u64(q[0], q[2]),
-                vtrn1q_u64(q[1], q[3]),
-                vtrn2q_u64(q[0], q[2]),
-                vtrn2q_u64(q[1], q[3]),
-            ];
-            for (i, column) in columns.into_iter().enumerate() {
-                vst1q_u8(dst.add(i * dst_stride), vreinterpretq_u8_u64(column));
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn store_i8(self, p: *mut i8, x: int32x4_t) {
-        unsafe {
-            let words = vqmovn_s32(x);
-            let bytes = vqmovn_s16(vcombine_s16(words, words));
-            vst1_lane_s32::<0>(p.cast(), vreinterpret_s32_s8(bytes));
-        }
     }
 }

@@ -3,18 +3,18 @@
 //! There are no instructions to enable here, and 64 bytes of plain code are long: they stay calls.
 
 use super::Dot;
-use crate::simd::{Scalar, Simd};
+use crate::simd::Scalar;
 use half::f16;
 use lazuli_quant::float8::e4m3_to_f32;
 use std::array::from_fn;
 
 #[inline]
-fn dot4(w: impl Fn(usize) -> i32, a: impl Fn(usize) -> i32, lane: usize) -> i32 {
+pub(in crate::simd) fn dot4(w: impl Fn(usize) -> i32, a: impl Fn(usize) -> i32, lane: usize) -> i32 {
     (4 * lane..4 * lane + 4).map(|i| w(i) * a(i)).sum()
 }
 
 #[inline]
-fn i8_at(x: &[u8], i: usize) -> i32 {
+pub(in crate::simd) fn i8_at(x: &[u8], i: usize) -> i32 {
     i32::from(x[i] as i8)
 }
 
@@ -23,7 +23,6 @@ impl Dot for Scalar {
     type Sums = [i32; 16];
     type Wide = [f32; 16];
     type Eight = [f32; 8];
-    type Codes = [u8; 16];
     type Factors = [i16; 16];
 
     #[inline(never)]
@@ -317,11 +316,6 @@ impl Dot for Scalar {
         x.to_le_bytes().map(f32::from)
     }
     #[inline]
-    unsafe fn store_eight_i16(self, p: *mut i16, x: [f32; 8]) {
-        // SAFETY: the caller vouches for the room.
-        unsafe { p.cast::<[i16; 8]>().write_unaligned(from_fn(|i| x[i].round_ties_even() as i16)) }
-    }
-    #[inline]
     fn eight_mul(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         from_fn(|i| a[i] * b[i])
     }
@@ -336,72 +330,5 @@ impl Dot for Scalar {
     #[inline]
     fn eight_sum(self, x: [f32; 8]) -> f32 {
         ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
-    }
-
-    const PANEL_BIAS: u8 = 0;
-    #[inline]
-    unsafe fn codes(self, p: *const u8) -> [u8; 16] {
-        // SAFETY: the caller vouches for 16 bytes.
-        unsafe { p.cast::<[u8; 16]>().read() }
-    }
-    #[inline]
-    unsafe fn codes_splat(self, p: *const i8) -> [u8; 16] {
-        // SAFETY: the caller vouches for 4 bytes.
-        let x = unsafe { p.cast::<[u8; 4]>().read() };
-        from_fn(|i| x[i % 4])
-    }
-    #[inline]
-    unsafe fn codes_splat_two(self, p: *const i8) -> [u8; 16] {
-        // SAFETY: the caller vouches for 8 bytes.
-        let x = unsafe { p.cast::<[u8; 8]>().read() };
-        from_fn(|i| x[i % 8])
-    }
-    #[inline]
-    unsafe fn splat_two(self, p: *const i32) -> [i32; 4] {
-        // SAFETY: the caller vouches for two numbers.
-        let x = unsafe { p.cast::<[i32; 2]>().read_unaligned() };
-        from_fn(|i| x[i % 2])
-    }
-    #[inline]
-    unsafe fn add_interleaved(
-        self,
-        acc: [i32; 4],
-        dots: [[i32; 4]; 2],
-        factors: [i32; 4],
-        shifts: *const i16,
-    ) -> [i32; 4] {
-        // SAFETY: the caller vouches for two numbers.
-        let [m, n] = unsafe { shifts.cast::<[i16; 2]>().read_unaligned() };
-        from_fn(|i| {
-            let [x, y] = from_fn(|j| dots[i / 2][i % 2 * 2 + j]);
-            acc[i] + x * i32::from(factors[i] as i16 >> m) + y * (factors[i] >> 16 >> n)
-        })
-    }
-    #[inline]
-    unsafe fn add_two(self, acc: [i32; 4], factors: [i32; 4], by: *const i16) -> [i32; 4] {
-        // SAFETY: the caller vouches for two numbers.
-        let by = unsafe { by.cast::<[i16; 2]>().read_unaligned() }.map(i32::from);
-        from_fn(|i| acc[i] + i32::from(factors[i] as i16) * by[0] + (factors[i] >> 16) * by[1])
-    }
-    #[inline]
-    fn dot_codes(self, acc: [i32; 4], w: [u8; 16], a: [u8; 16]) -> [i32; 4] {
-        from_fn(|lane| acc[lane] + dot4(|i| i8_at(&w, i), |i| i8_at(&a, i), lane))
-    }
-    #[inline]
-    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
-        for row in 0..Self::LANES {
-            for column in 0..Self::LANES {
-                // SAFETY: the caller vouches for four rows of four dwords on both sides.
-                unsafe {
-                    let dword = src.add(row * src_stride + 4 * column).cast::<u32>().read_unaligned();
-                    dst.add(column * dst_stride + 4 * row).cast::<u32>().write_unaligned(dword);
-                }
-            }
-        }
-    }
-    #[inline]
-    unsafe fn store_i8(self, p: *mut i8, x: [i32; 4]) {
-        // SAFETY: the caller vouches for 4 bytes.
-        unsafe { p.cast::<[i8; 4]>().write(x.map(|v| v.clamp(-128, 127) as i8)) }
     }
 }

@@ -86,36 +86,6 @@ pub(super) unsafe fn bytes_by_words(p: *const u8, by: *const i16) -> __m256i {
     }
 }
 
-/// Pairs of factors shifted right, the first of each by the first number at `shifts`, the second by the other.
-#[inline(always)]
-pub(super) unsafe fn shifted(factors: __m256i, shifts: *const i16) -> __m256i {
-    unsafe {
-        // The upper half of a product with a power of two; twice the factors, as 2^16 is no signed number.
-        let [m, n] = shifts.cast::<[i16; 2]>().read_unaligned();
-        let by = _mm256_set1_epi32((0x8000_u32 >> m | 0x8000_u32 >> n << 16) as i32);
-        _mm256_mulhi_epu16(_mm256_add_epi16(factors, factors), by)
-    }
-}
-
-/// `sums + w0 a0 + w1 a1` of each two bytes, in 16 bits. Written out, as the compiler would put such sums into an order that
-/// takes more registers than there are.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn add_twos(mut sums: __m256i, w: __m256i, a: __m256i) -> __m256i {
-    unsafe {
-        asm!(
-            "vpmaddubsw {twos}, {w}, {a}",
-            "vpaddw {sums}, {sums}, {twos}",
-            w = in(ymm_reg) w,
-            a = in(ymm_reg) a,
-            sums = inout(ymm_reg) sums,
-            twos = out(ymm_reg) _,
-            options(nomem, nostack, preserves_flags)
-        );
-    }
-    sums
-}
-
 /// For no number.
 pub(super) const NOWHERE: usize = usize::MAX;
 

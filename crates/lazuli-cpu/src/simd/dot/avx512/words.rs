@@ -21,7 +21,7 @@ pub(super) unsafe fn larger<const ONE: i32, const OTHER: i32>(a: __m512i, b: __m
 
 /// `i16 x i16` products summed by twos onto `acc`.
 #[inline(always)]
-pub(super) unsafe fn dpwssd<const DOT: bool>(acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+pub(in crate::simd) unsafe fn dpwssd<const DOT: bool>(acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
     unsafe { if DOT { vpdpwssd(acc, a, b) } else { _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)) } }
 }
 
