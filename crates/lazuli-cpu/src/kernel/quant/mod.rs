@@ -13,6 +13,7 @@ mod float8;
 mod formats;
 mod gemm;
 mod grids;
+mod halves;
 mod k_quants;
 mod low_bits;
 mod nibbles;
@@ -335,6 +336,7 @@ impl QuantMatmul {
                         sides: self.sides(args),
                         number: n,
                         rows: columns,
+                        all: self.n - n,
                         k: self.k,
                         run: run.clone(),
                         ahead,
@@ -510,9 +512,9 @@ macro_rules! formats {
 formats! {
     any rows {
         Format::Q8_0 => Q8_0, decode decode_q8_0, panel pack_q8_0;
-        Format::Q4_0 => Q4_0, nibbles decode_q4_0, panel pack_q4_0;
-        Format::Q4_1 => Q4_1, nibbles decode_q4_1, panel pack_q4_1;
-        Format::Q5_0 => Q5_0, nibbles decode_q5_0, panel pack_q5_0;
+        Format::Q4_0 => Q4_0, nibbles decode_q4_0, halves pack_q4_0;
+        Format::Q4_1 => Q4_1, nibbles decode_q4_1, halves pack_q4_1;
+        Format::Q5_0 => Q5_0, nibbles decode_q5_0, halves pack_q5_0;
         Format::Q5_1 => Q5_1, nibbles decode_q5_1, panel pack_q5_1;
         Format::Q4K => Q4K, superblock decode_q4_k, pairs pack_q4_k;
         Format::Q5K => Q5K, superblock decode_q5_k, panel pack_q5_k;

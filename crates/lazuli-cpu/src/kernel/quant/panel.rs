@@ -5,7 +5,7 @@
 //! scales of 32 weights and 8 mins, or 16 scales of 16 weights, and 16 mins if there are any ([`numbers`]).
 //! `w = scale * code + min`.
 //!
-//! Panels of weights with integer scales have another form: [`super::pairs`].
+//! Panels of weights with integer scales have another form: [`super::pairs`]. Blocks of nibbles are packed by [`super::halves`].
 
 use super::blocks::{Blocks, Expanded, OCTET, Octet, Remainder};
 use super::decode::prefetch;
@@ -31,7 +31,7 @@ pub(super) const fn is_narrow<S: Dot>(bits: usize) -> bool {
 }
 
 /// What is added to signed codes in a panel: with narrow sums the least that makes them positive.
-const fn bias<S: Dot, F: Blocks>() -> u8 {
+pub(super) const fn bias<S: Dot, F: Blocks>() -> u8 {
     match F::BITS {
         bits if !is_narrow::<S>(bits) => S::PANEL_BIAS,
         _ if F::MINS => 0,
@@ -90,6 +90,8 @@ pub(super) struct Source {
     pub number: usize,
     /// How many there are, at least one; the panel's rows past them repeat the last.
     pub rows: usize,
+    /// How many the weights have from the first of these on.
+    pub all: usize,
     /// Weights of one.
     pub k: usize,
     /// Those of them that are packed: whole octets, or up to the row's end.
@@ -98,6 +100,25 @@ pub(super) struct Source {
     pub ahead: Ahead,
     pub step: usize,
 }
+
+impl Source {
+    /// Whether octet `o` of row `row` has to be copied, as it ends with the row and what follows cannot be read.
+    #[inline(always)]
+    pub fn must_copy<F: Blocks>(&self, row: usize, o: usize) -> bool {
+        let whole = self.k - o * OCTET >= OCTET;
+        let holds = self.k % CHUNK == 0 && (o + 1) * F::OCTET_BYTES <= (self.all - row) * self.row_bytes;
+        F::LEN < OCTET && !whole && (F::PLANES > 1 || !holds)
+    }
+
+    /// How many times 64 weights of octet `o` there are, the last perhaps not whole.
+    #[inline(always)]
+    pub fn chunks(&self, o: usize) -> usize {
+        (self.k - o * OCTET).min(OCTET).div_ceil(CHUNK)
+    }
+}
+
+/// Weights that are unpacked together.
+const CHUNK: usize = OCTET / 4;
 
 /// A row's codes and numbers before they are transposed.
 #[repr(align(64))]
@@ -120,16 +141,17 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usi
     for v in 0..vectors {
         let first = source.run.start / OCTET;
         for o in first..source.run.end.div_ceil(OCTET) {
+            let chunks = source.chunks(o);
             for lane in 0..S::LANES {
-                let row = (v * S::LANES + lane).min(source.rows - 1);
+                let number = (v * S::LANES + lane).min(source.rows - 1);
                 // SAFETY: the row exists; where its end is not a whole octet it is copied into one.
                 unsafe {
                     let sides =
-                        if F::PLANES > 1 { source.sides.row(source.number + row) } else { Sides::NONE };
-                    let row = Octet(source.first.add(row * source.row_bytes), sides);
+                        if F::PLANES > 1 { source.sides.row(source.number + number) } else { Sides::NONE };
+                    let row = Octet(source.first.add(number * source.row_bytes), sides);
                     // No prefetcher of the processor's follows as many rows as there are lanes.
                     prefetch(s, row.0.wrapping_add((o + 1) * F::OCTET_BYTES), F::OCTET_BYTES);
-                    let octet = if F::LEN < OCTET && source.k - o * OCTET < OCTET {
+                    let octet = if source.must_copy::<F>(number, o) {
                         end.fill::<F>(row, o, source.row_bytes, source.sides.row_bytes)
                     } else {
                         Octet(row.0.add(o * F::OCTET_BYTES), row.1.at::<F>(o))
@@ -137,25 +159,26 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usi
                     let sides =
                         if F::SPREAD { octet.1.spread(s, F::PLANES - 1, &mut floats) } else { octet.1 };
                     let octet = Octet(octet.0, sides);
-                    unpack::<S, F>(s, octet, &mut unpacked.codes[lane], &mut unpacked.numbers[lane]);
+                    unpack::<S, F>(s, octet, chunks, &mut unpacked.codes[lane], &mut unpacked.numbers[lane]);
                 }
             }
             source.ahead.ask(s, step);
             step += 1;
             // SAFETY: the panel has room for `vectors` vectors at each of its steps.
             unsafe {
-                let count = numbers(F::FINE && F::MINS);
-                transpose_octet(source.level, &unpacked, count, (vectors, v, o - first), panel);
+                let counts = (chunks, numbers(F::FINE && F::MINS));
+                transpose_octet(source.level, &unpacked, counts, (vectors, v, o - first), panel);
             }
         }
     }
 }
 
-/// Unpacks 256 weights of one row.
+/// Unpacks so many times 64 of 256 weights of one row.
 #[inline(always)]
 unsafe fn unpack<S: Dot, F: Blocks>(
     s: S,
     o: Octet,
+    chunks: usize,
     codes: &mut [MaybeUninit<u8>; OCTET],
     numbers: &mut [f32; MOST_NUMBERS],
 ) {
@@ -171,9 +194,15 @@ unsafe fn unpack<S: Dot, F: Blocks>(
     unsafe {
         let to = codes.as_mut_ptr().cast::<u8>();
         s.store_bytes(to, s.add_byte(signed::<S, F, 0>(s, o), bias));
-        s.store_bytes(to.add(OCTET / 4), s.add_byte(signed::<S, F, 1>(s, o), bias));
-        s.store_bytes(to.add(OCTET / 2), s.add_byte(signed::<S, F, 2>(s, o), bias));
-        s.store_bytes(to.add(OCTET / 4 * 3), s.add_byte(signed::<S, F, 3>(s, o), bias));
+        if F::LEN == OCTET || chunks > 1 {
+            s.store_bytes(to.add(CHUNK), s.add_byte(signed::<S, F, 1>(s, o), bias));
+        }
+        if F::LEN == OCTET || chunks > 2 {
+            s.store_bytes(to.add(2 * CHUNK), s.add_byte(signed::<S, F, 2>(s, o), bias));
+        }
+        if F::LEN == OCTET || chunks > 3 {
+            s.store_bytes(to.add(3 * CHUNK), s.add_byte(signed::<S, F, 3>(s, o), bias));
+        }
         F::store_scales(s, numbers.as_mut_ptr(), F::scales(s, o, s.eight_splat(1.0)));
         if F::MINS && F::FINE {
             s.store_wide(numbers.as_mut_ptr().add(16), F::fine_mins(s, o, s.eight_splat(1.0)));
@@ -194,11 +223,11 @@ unsafe fn signed<S: Dot, F: Blocks, const C: usize>(s: S, o: Octet) -> S::Bytes 
 }
 
 stamp! {
-    /// Transposes one vector of unpacked rows into octet `o` of the panel: vector `v` of `vectors`, with `count` numbers. The
-    /// same code for every format, and so compiled once.
+    /// Transposes so many chunks and numbers of one vector of unpacked rows into octet `o` of the panel: vector `v` of
+    /// `vectors`. The same code for every format, and so compiled once.
     unsafe fn transpose_octet(
         unpacked: &Unpacked,
-        count: usize,
+        counts: (usize, usize),
         at: (usize, usize, usize),
         panel: Panel,
     ) = transpose_octet_generic;
@@ -208,7 +237,7 @@ stamp! {
 unsafe fn transpose_octet_generic<S: Dot>(
     s: S,
     unpacked: &Unpacked,
-    count: usize,
+    (chunks, count): (usize, usize),
     (vectors, v, o): (usize, usize, usize),
     panel: Panel,
 ) {
@@ -217,7 +246,7 @@ unsafe fn transpose_octet_generic<S: Dot>(
     // SAFETY: octet `o` of the panel has 64 steps of codes and `count` of numbers, each of `vectors` vectors.
     unsafe {
         let codes = panel.codes.add(o * OCTET / 4 * step + v * vector);
-        for at in (0..OCTET).step_by(vector) {
+        for at in (0..chunks * CHUNK).step_by(vector) {
             let from = unpacked.codes.as_ptr().cast::<u8>().add(at);
             s.transpose(from, OCTET, Stored { to: codes.add(at / 4 * step), stride: step });
         }

@@ -10,7 +10,10 @@ use super::vectors::{four_even_signs, permuted_even_signs};
 use super::{Dot, Fours};
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
-use words::{add_scaled, first_load, lane_words, larger, magnitudes, six_bits_of_two, stream, strided_words};
+use words::{
+    add_scaled, first_load, head_words, lane_words, larger, magnitudes, six_bits_of_two, stream,
+    strided_words,
+};
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
 #[inline(always)]
@@ -639,6 +642,24 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             let high = _mm512_permutex2var_epi16(load(4), pick, load(6));
             let (low, high) = (_mm512_castsi512_si128(low), _mm512_castsi512_si128(high));
             _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn part_heads<const STRIDE: usize>(self, p: *const u8, halves: *mut f32, words: *mut u32) {
+        const { assert!(STRIDE >= 22 && STRIDE <= 24, "three heads are in 64 bytes, and no fourth") };
+        unsafe {
+            let load = |at: usize| _mm512_loadu_si512(p.add(at).cast());
+            let pick = |words: &[u16; 32]| _mm512_loadu_si512(words.as_ptr().cast());
+            // Of blocks 0 to 2 and 3 to 5, then what is missing from the end.
+            let six = _mm512_permutex2var_epi16(
+                load(0),
+                pick(&const { head_words(STRIDE, false) }),
+                load(3 * STRIDE),
+            );
+            let all = pick(&const { head_words(STRIDE, true) });
+            let all = _mm512_permutex2var_epi16(six, all, load(8 * STRIDE - 64));
+            _mm256_storeu_si256(words.cast(), _mm512_castsi512_si256(all));
+            _mm256_storeu_ps(halves, _mm256_cvtph_ps(_mm512_extracti32x4_epi32::<2>(all)));
         }
     }
     #[inline(always)]

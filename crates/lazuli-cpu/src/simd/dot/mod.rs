@@ -456,6 +456,21 @@ pub trait Dot: Panels {
         }
         self.eight_f16(words[0], words[1])
     }
+    /// Stores the half-precision values that 8 blocks of `STRIDE` bytes, 22 to 24, begin with at `halves`, as floats, and the
+    /// little-endian 32-bit numbers after them at `words`.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `8 * STRIDE` bytes, the others for writing eight numbers.
+    #[inline(always)]
+    unsafe fn part_heads<const STRIDE: usize>(self, p: *const u8, halves: *mut f32, words: *mut u32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.store_eight(halves, self.eight_halves::<STRIDE, 0>(p));
+            for i in 0..8 {
+                words.add(i).write_unaligned(p.add(i * STRIDE + 2).cast::<u32>().read_unaligned());
+            }
+        }
+    }
     /// The half-precision values that 8 blocks of `STRIDE` bytes, 18 to 24, begin with, and those that follow them.
     ///
     /// # Safety

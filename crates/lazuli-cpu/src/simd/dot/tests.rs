@@ -3,7 +3,7 @@
 use super::Dot;
 use crate::simd::{Level, stamp_dot};
 
-const OPERATIONS: usize = 58;
+const OPERATIONS: usize = 59;
 
 /// Applies operation `op` to `x` (weights) and `a` (activations) and writes whatever it gives, as bytes.
 #[inline(always)]
@@ -122,6 +122,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 let both = [s.bytes_of_four::<16, 0, 0>(p), s.bytes_of_four::<16, 0, 1>(p)];
                 store_places(s, both, to);
             }
+            57 => heads(s, x, to),
             _ => {
                 // A native width: only what every level has is compared.
                 let i = (bits % 5) as usize;
@@ -129,6 +130,18 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 to.add(4).write_bytes(0, 124);
             }
         }
+    }
+}
+
+/// What blocks of 22 and of 24 bytes begin with, parted.
+#[inline(always)]
+unsafe fn heads<S: Dot>(s: S, x: &[u8; 128], to: *mut u8) {
+    // No infinities and no NaN, whose bits a comparison of bytes would not find alike.
+    let blocks: [u8; 192] = std::array::from_fn(|i| x[i % 127] & if i % 2 == 1 { 0xbb } else { 0xff });
+    // SAFETY: eight blocks, and 128 bytes of results.
+    unsafe {
+        s.part_heads::<22>(blocks.as_ptr(), to.cast(), to.add(32).cast());
+        s.part_heads::<24>(blocks.as_ptr(), to.add(64).cast(), to.add(96).cast());
     }
 }
 

@@ -3,7 +3,7 @@
 // SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
-use super::{Columns, Panels};
+use super::{BITS_OF_FOURS, BYTES_OF_FOURS, Columns, Panels};
 use crate::simd::Avx2;
 use crate::simd::dot::avx2::{dot_by_sign, dpbusd};
 use std::arch::asm;
@@ -164,6 +164,19 @@ impl<const DOT: bool> Panels for Avx2<DOT> {
     #[inline(always)]
     fn interleave_lanes(self, x: __m256i, y: __m256i) -> [__m256i; 2] {
         unsafe { [_mm256_unpacklo_epi32(x, y), _mm256_unpackhi_epi32(x, y)] }
+    }
+    #[inline(always)]
+    fn add_to_codes(self, x: __m256i, y: i8) -> __m256i {
+        unsafe { _mm256_add_epi8(x, _mm256_set1_epi8(y)) }
+    }
+    #[inline(always)]
+    fn add_fifths(self, x: __m256i, bits: __m256i, four: usize) -> __m256i {
+        unsafe {
+            let pick = _mm256_broadcastsi128_si256(_mm_loadu_si128(BYTES_OF_FOURS[four].as_ptr().cast()));
+            let bit = _mm256_set1_epi32(BITS_OF_FOURS[four % 2]);
+            let set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, pick), bit), bit);
+            _mm256_add_epi8(x, _mm256_and_si256(set, _mm256_set1_epi8(16)))
+        }
     }
     #[inline(always)]
     fn bits<const SHIFT: u32>(self, x: __m256i, mask: u32) -> __m256i {

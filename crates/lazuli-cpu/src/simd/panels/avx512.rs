@@ -3,7 +3,7 @@
 // SAFETY (of every block here): the token exists only where `Simd::assume` was promised the instructions, and
 // pointers are vouched for by the callers of the trait's unsafe methods.
 
-use super::{Columns, Panels};
+use super::{BITS_OF_FOURS, BYTES_OF_FOURS, Columns, Panels};
 use crate::simd::Avx512;
 use crate::simd::dot::avx512::words::dpwssd;
 use crate::simd::dot::avx512::{dot_by_sign, dpbusd};
@@ -101,6 +101,21 @@ impl<const DOT: bool> Panels for Avx512<DOT> {
     #[inline(always)]
     fn interleave_lanes(self, x: __m512i, y: __m512i) -> [__m512i; 2] {
         unsafe { [_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y)] }
+    }
+    #[inline(always)]
+    fn add_to_codes(self, x: __m512i, y: i8) -> __m512i {
+        unsafe { _mm512_add_epi8(x, _mm512_set1_epi8(y)) }
+    }
+    #[inline(always)]
+    fn add_fifths(self, x: __m512i, bits: __m512i, four: usize) -> __m512i {
+        unsafe {
+            let pick = _mm512_broadcast_i32x4(_mm_loadu_si128(BYTES_OF_FOURS[four].as_ptr().cast()));
+            let set = _mm512_test_epi8_mask(
+                _mm512_shuffle_epi8(bits, pick),
+                _mm512_set1_epi32(BITS_OF_FOURS[four % 2]),
+            );
+            _mm512_mask_add_epi8(x, set, x, _mm512_set1_epi8(16))
+        }
     }
     #[inline(always)]
     fn bits<const SHIFT: u32>(self, x: __m512i, mask: u32) -> __m512i {

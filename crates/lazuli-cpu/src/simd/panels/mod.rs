@@ -114,6 +114,10 @@ pub trait Panels: Simd {
     fn part_nibbles(self, x: Self::Codes) -> [Self::Codes; 2];
     /// Of each 128 bits the first two lanes of `x` and of `y` in turn, and the other two: what [`Panels::add_interleaved`] asks.
     fn interleave_lanes(self, x: Self::Codes, y: Self::Codes) -> [Self::Codes; 2];
+    /// Bytewise wrapping sum with a constant.
+    fn add_to_codes(self, x: Self::Codes, y: i8) -> Self::Codes;
+    /// `x`, and 16 more in byte `i` of each lane where bit `4 four + i` of that lane of `bits` is set; `four` is below 8.
+    fn add_fifths(self, x: Self::Codes, bits: Self::Codes, four: usize) -> Self::Codes;
     /// The bits of each lane from bit `SHIFT` on, as far as `mask` has them.
     fn bits<const SHIFT: u32>(self, x: Self::I, mask: u32) -> Self::I;
     /// The lower 16 bits of the lanes of `low`, and above them those of `high`.
@@ -126,6 +130,22 @@ pub trait Panels: Simd {
     /// `p` must be valid for writing [`Simd::LANES`] bytes.
     unsafe fn store_i8(self, p: *mut i8, x: Self::I);
 }
+
+/// For each four of a lane's 32 bits the byte that it is in, for each byte of 128 bits as shuffles within them ask.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+static BYTES_OF_FOURS: [[u8; 16]; 8] = {
+    let mut bytes = [[0; 16]; 8];
+    let mut i = 0;
+    while i < 8 * 16 {
+        bytes[i / 16][i % 16] = (i % 16 / 4 * 4 + i / 16 / 2) as u8;
+        i += 1;
+    }
+    bytes
+};
+
+/// Which bits of that byte they are, for each byte of a lane: of even fours the lower ones.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const BITS_OF_FOURS: [i32; 2] = [0x0804_0201, 0x8040_2010_u32 as i32];
 
 /// What takes the columns of transposed rows.
 pub trait Columns<S: Panels>: Copy {

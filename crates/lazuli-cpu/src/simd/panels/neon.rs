@@ -3,9 +3,9 @@
 // SAFETY (of every block here): NEON is part of the base architecture, the dot-product instructions are promised by
 // the token, and pointers are vouched for by the callers of the trait's unsafe methods.
 
-use super::{Columns, Panels};
-use crate::simd::Neon;
+use super::{BITS_OF_FOURS, BYTES_OF_FOURS, Columns, Panels};
 use crate::simd::dot::neon::sdot;
+use crate::simd::{Neon, Simd};
 use std::arch::aarch64::*;
 use std::array::from_fn;
 
@@ -102,6 +102,18 @@ impl<const DOT: bool> Panels for Neon<DOT> {
         unsafe {
             let (x, y) = (vreinterpretq_s32_s8(x), vreinterpretq_s32_s8(y));
             [vreinterpretq_s8_s32(vzip1q_s32(x, y)), vreinterpretq_s8_s32(vzip2q_s32(x, y))]
+        }
+    }
+    #[inline(always)]
+    fn add_to_codes(self, x: int8x16_t, y: i8) -> int8x16_t {
+        unsafe { vaddq_s8(x, vdupq_n_s8(y)) }
+    }
+    #[inline(always)]
+    fn add_fifths(self, x: int8x16_t, bits: int8x16_t, four: usize) -> int8x16_t {
+        unsafe {
+            let bytes = vqtbl1q_s8(bits, vld1q_u8(BYTES_OF_FOURS[four].as_ptr()));
+            let set = vtstq_s8(bytes, vreinterpretq_s8_s32(vdupq_n_s32(BITS_OF_FOURS[four % 2])));
+            vaddq_s8(x, vreinterpretq_s8_u8(vandq_u8(set, vdupq_n_u8(16))))
         }
     }
     #[inline(always)]

@@ -82,6 +82,14 @@ impl Panels for Scalar {
         from_fn(|half| from_fn(|i| if i / 4 % 2 == 0 { x } else { y }[8 * half + i / 8 * 4 + i % 4]))
     }
     #[inline]
+    fn add_to_codes(self, x: [u8; 16], y: i8) -> [u8; 16] {
+        x.map(|x| x.wrapping_add(y as u8))
+    }
+    #[inline]
+    fn add_fifths(self, x: [u8; 16], bits: [u8; 16], four: usize) -> [u8; 16] {
+        from_fn(|i| x[i] + (bits[i / 4 * 4 + four / 2] >> (four % 2 * 4 + i % 4) & 1) * 16)
+    }
+    #[inline]
     fn bits<const SHIFT: u32>(self, x: [i32; 4], mask: u32) -> [i32; 4] {
         x.map(|x| (x as u32 >> SHIFT & mask) as i32)
     }

@@ -198,9 +198,9 @@ fn interleaved_runs_are_scaled_each_by_its_own_factor() {
     }
 }
 
-/// What becomes of the first vector of `x` and of `y`: their nibbles, their lanes in turn, bits, joined words, halves.
+/// What becomes of the first vector of `x` and of `y`: nibbles, lanes in turn, bits, joined words, halves, fifth bits.
 #[inline(always)]
-unsafe fn words_generic<S: Dot>(s: S, x: &[u8; 64], y: &[u8; 64], out: &mut [[u8; 64]; 8]) {
+unsafe fn words_generic<S: Dot>(s: S, x: &[u8; 64], y: &[u8; 64], out: &mut [[u8; 64]; 17]) {
     // SAFETY: no level has vectors of more than 64 bytes.
     unsafe {
         let [a, b] = [s.codes(x.as_ptr()), s.codes(y.as_ptr())];
@@ -209,6 +209,10 @@ unsafe fn words_generic<S: Dot>(s: S, x: &[u8; 64], y: &[u8; 64], out: &mut [[u8
         for (to, codes) in out.iter_mut().zip([low, high, first, other]) {
             s.store_codes(to.as_mut_ptr(), codes);
         }
+        for four in 0..8 {
+            s.store_codes(out[8 + four].as_mut_ptr(), s.add_fifths(low, b, four));
+        }
+        s.store_codes(out[16].as_mut_ptr(), s.add_to_codes(a, -100));
         let [a, b] = [s.load_i32(x.as_ptr().cast()), s.load_i32(y.as_ptr().cast())];
         s.store_i32(out[4].as_mut_ptr().cast(), s.bits::<0>(a, 0x3f3f_3f3f));
         s.store_i32(out[5].as_mut_ptr().cast(), s.bits::<18>(a, 0xfff));
@@ -216,7 +220,7 @@ unsafe fn words_generic<S: Dot>(s: S, x: &[u8; 64], y: &[u8; 64], out: &mut [[u8
         s.store(out[7].as_mut_ptr().cast(), s.half_words(a));
     }
 }
-stamp_dot! { unsafe fn words(x: &[u8; 64], y: &[u8; 64], out: &mut [[u8; 64]; 8]) = words_generic; }
+stamp_dot! { unsafe fn words(x: &[u8; 64], y: &[u8; 64], out: &mut [[u8; 64]; 17]) = words_generic; }
 
 #[test]
 fn words_and_nibbles_are_parted_and_joined() {
@@ -224,7 +228,7 @@ fn words_and_nibbles_are_parted_and_joined() {
         let [x, y] = [x, y].map(|x| -> [u8; 64] { std::array::from_fn(|i| x[i]) });
         let dword = |x: &[u8; 64], i: usize| u32::from_le_bytes(std::array::from_fn(|b| x[4 * i + b]));
         for level in Level::supported() {
-            let mut out = [[0; 64]; 8];
+            let mut out = [[0; 64]; 17];
             // SAFETY: the processor has the level.
             unsafe { words(level, &x, &y, &mut out) };
             let lanes = match level.isa() {
@@ -248,7 +252,13 @@ fn words_and_nibbles_are_parted_and_joined() {
                     a & 0xffff | b << 16,
                     half.to_bits(),
                 ];
-                for (what, want) in want.into_iter().enumerate() {
+                let bytes = |of: &dyn Fn(usize) -> u8| u32::from_le_bytes(std::array::from_fn(of));
+                let fifths = |four: usize| {
+                    bytes(&|byte| (x[4 * i + byte] & 15) + (b >> (4 * four + byte) & 1) as u8 * 16)
+                };
+                let summed = bytes(&|byte| x[4 * i + byte].wrapping_sub(100));
+                let want = want.into_iter().chain((0..8).map(fifths)).chain([summed]);
+                for (what, want) in want.enumerate() {
                     let got = dword(&out[what], i);
                     let same = what == 7 && half.is_nan() && f32::from_bits(got).is_nan();
                     assert!(got == want || same, "{level} result {what} lane {i}: {got:#x}, not {want:#x}");

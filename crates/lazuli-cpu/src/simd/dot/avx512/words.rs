@@ -104,6 +104,29 @@ pub(super) const fn strided_words(count: usize, stride: usize, at: usize) -> [u1
     words
 }
 
+/// Of eight blocks of `stride` bytes the dwords 2 bytes into each, then the words that blocks begin with: of the first three in
+/// one vector and the next three in another or, where those are in their places, with what `REST` adds from the last 64 bytes.
+pub(super) const fn head_words(stride: usize, rest: bool) -> [u16; 32] {
+    let mut words = [0; 32];
+    let mut block = 0;
+    while block < 8 {
+        let mut word = 0;
+        while word < 3 {
+            let place = if word == 0 { 16 + block } else { 2 * block + word - 1 };
+            words[place] = if block >= 6 {
+                (32 + (block * stride + 64 - 8 * stride) / 2 + word) as u16
+            } else if rest {
+                place as u16
+            } else {
+                (block / 3 * 32 + block % 3 * stride / 2 + word) as u16
+            };
+            word += 1;
+        }
+        block += 1;
+    }
+    words
+}
+
 /// 64 codes of `B` bits that start at `p`.
 #[inline(always)]
 pub(super) unsafe fn stream<const B: usize>(p: *const u8) -> __m512i {
