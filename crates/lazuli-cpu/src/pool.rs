@@ -6,6 +6,7 @@
 mod barrier;
 mod chunks;
 mod cores;
+mod presence;
 mod roster;
 mod signal;
 
@@ -15,12 +16,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use chunks::Chunks;
 pub use cores::default_threads;
 
 use barrier::{Barrier, Interrupted};
+use presence::Presence;
 use roster::Roster;
 use signal::{Patience, Signal};
 
@@ -133,9 +135,14 @@ impl Pool {
     pub fn run_undisturbed<F: Fn(Worker<'_>) + Sync>(&mut self, job: F) {
         let (count, began) = (self.roster.workers(), Instant::now());
         let opened = self.shared.barrier.opened();
-        self.run_on(count, job);
+        let most = AtomicU64::new(0);
+        self.run_on(count, |worker| {
+            let presence = Presence::begin();
+            job(worker);
+            most.fetch_max(presence.lost().as_nanos() as u64, Ordering::Relaxed);
+        });
         let waves = self.shared.barrier.opened().wrapping_sub(opened) + 1;
-        self.roster.note(count, self.shared.barrier.lost(), began.elapsed(), waves);
+        self.roster.note(count, Duration::from_nanos(most.into_inner()), began.elapsed(), waves);
     }
 
     /// Runs `job` on the first `count` workers.

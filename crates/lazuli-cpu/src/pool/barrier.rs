@@ -1,7 +1,6 @@
 //! The meeting point of all workers of a run, made to cost a fraction of a microsecond.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use super::signal::{Patience, Signal};
 
@@ -34,7 +33,6 @@ impl Barrier {
         self.count.store(count as u32, Ordering::Relaxed);
         self.arrived.0.store(0, Ordering::Relaxed);
         self.interrupted.store(false, Ordering::Relaxed);
-        self.generation.lost();
     }
 
     /// Waits for the others; unwinds with [`Interrupted`] if one of them panicked. The last to arrive does `work` before
@@ -57,11 +55,6 @@ impl Barrier {
     /// How often it has opened, in all.
     pub(super) fn opened(&self) -> u32 {
         self.generation.value()
-    }
-
-    /// For how long others have had the cores of waiting workers since the barrier was made new, or since the last question.
-    pub(super) fn lost(&self) -> Duration {
-        self.generation.lost()
     }
 
     /// Opens the barrier for good: everyone who waits, or comes later in this run, unwinds.

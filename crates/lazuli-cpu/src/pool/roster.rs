@@ -29,13 +29,13 @@ impl Roster {
         if self.rest > 0 { (self.count - 1).max(1) } else { self.count }
     }
 
-    /// Takes how a run of `count` workers went: for how long others had the cores of those who waited, in all, and how long it
-    /// took, in `waves` waves.
+    /// Takes how a run of `count` workers went: for how long others had the core of the worker who lost most by that, and how
+    /// long it took, in `waves` waves.
     ///
-    /// Of `n` workers one more or less is a part of `1 / n` of the time. What is lost while waiting is little of all that is
-    /// lost on a core that others use, so an eighth of that part tells that somebody had better stay away.
+    /// While one is away the others wait, so that a run loses as much as that worker; without it a run takes longer by one
+    /// part of `count`, or by less where memory is what workers share.
     pub(super) fn note(&mut self, count: usize, lost: Duration, run: Duration, waves: u32) {
-        let disturbed = lost * 8 * count as u32 > run && run / waves < SHORT_WAVE;
+        let disturbed = lost * (count as u32 + 2) > run && run / waves < SHORT_WAVE;
         if count < self.count {
             self.rest -= 1;
         } else if disturbed {
@@ -88,11 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn a_twentieth_of_a_run_is_less_than_a_worker_is_worth() {
-        let mut roster = Roster::new(2);
-        for _ in 0..100 {
-            roster.note(2, SHORT / 20, SHORT, WAVES);
-            assert_eq!(roster.workers(), 2);
+    fn a_worker_who_loses_less_than_it_is_worth_is_kept() {
+        for (count, part) in [(2, 5), (8, 12), (64, 70)] {
+            let (mut kept, mut sent) = (Roster::new(count), Roster::new(count));
+            for _ in 0..DISTURBED {
+                kept.note(count, SHORT / part, SHORT, WAVES);
+                sent.note(count, SHORT * 2 / part, SHORT, WAVES);
+            }
+            assert_eq!([kept.workers(), sent.workers()], [count, count - 1]);
         }
     }
 }

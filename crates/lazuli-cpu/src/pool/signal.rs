@@ -1,7 +1,7 @@
 //! A counter that threads wait on: spinning first, then yielding, then asleep.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,13 @@ const SHARED_WAITS: u32 = 512;
 thread_local! {
     /// How many of the next waits of this thread are on a shared core.
     static SHARED: Cell<u32> = const { Cell::new(0) };
+    /// For how long this thread has slept, in all.
+    static ASLEEP: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// For how long this thread has been asleep at signals, in all.
+pub(super) fn asleep() -> Duration {
+    ASLEEP.get()
 }
 
 /// How long a waiting thread spins and yields before it sleeps.
@@ -54,9 +61,8 @@ impl Patience {
 pub(super) struct Signal {
     value: AtomicU32,
     sleepers: AtomicU32,
-    /// Nanoseconds for which others had the cores of waiting threads.
-    lost: AtomicU64,
-    lock: Mutex<()>,
+    /// When sleepers were woken last.
+    woken: Mutex<Option<Instant>>,
     wake: Condvar,
 }
 
@@ -65,8 +71,7 @@ impl Signal {
         Self {
             value: AtomicU32::new(0),
             sleepers: AtomicU32::new(0),
-            lost: AtomicU64::new(0),
-            lock: Mutex::new(()),
+            woken: Mutex::new(None),
             wake: Condvar::new(),
         }
     }
@@ -80,14 +85,9 @@ impl Signal {
         self.value.fetch_add(1, Ordering::SeqCst);
         // Pairs with the sleeper, which counts itself before it looks at the value a last time.
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             self.wake.notify_all();
         }
-    }
-
-    /// For how long others had the cores of waiting threads since the last question.
-    pub(super) fn lost(&self) -> Duration {
-        Duration::from_nanos(self.lost.swap(0, Ordering::Relaxed))
     }
 
     /// Waits until the counter is no longer `seen`; returns its new value.
@@ -119,10 +119,8 @@ impl Signal {
             }
             let yielded = Instant::now();
             std::thread::yield_now();
-            let lost = yielded.elapsed();
-            if lost > LONG_YIELD {
+            if yielded.elapsed() > LONG_YIELD {
                 SHARED.set(SHARED_WAITS);
-                self.lost.fetch_add(lost.as_nanos() as u64, Ordering::Relaxed);
             }
         }
         self.sleep_past(seen)
@@ -130,14 +128,18 @@ impl Signal {
 
     #[cold]
     fn sleep_past(&self, seen: u32) -> u32 {
-        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let mut value = self.value.load(Ordering::SeqCst);
         while value == seen {
-            held = self.wake.wait(held).unwrap_or_else(PoisonError::into_inner);
+            woken = self.wake.wait(woken).unwrap_or_else(PoisonError::into_inner);
             value = self.value.load(Ordering::SeqCst);
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        // Whoever comes back later than it was woken did not sleep for so long: others had its core.
+        let slept = woken.map_or(Duration::ZERO, |woken| woken.saturating_duration_since(began));
+        ASLEEP.set(ASLEEP.get() + slept);
         value
     }
 }
