@@ -1,6 +1,6 @@
 //! Products with few rows of `x`: one pass over the weights in the order in which they lie in memory.
 //!
-//! One software prefetch stream runs 6 KiB ahead, which is what brings a single core to the speed of its memory.
+//! One software prefetch stream runs 12 KiB ahead, which is what brings a single core to the speed of its memory.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::simd::{Level, Simd, array, stamp};
 /// Rows of `w` whose sums are carried at once; the streaming path decodes as many to scratch memory.
 pub(super) const ROWS_AT_ONCE: usize = 4;
 /// How far ahead of the loads the weights are asked for, in bytes.
-const AHEAD: usize = 6144;
+const AHEAD: usize = 12 * 1024;
 
 /// One pass: all of `x` that fits in registers times some rows of weights.
 #[derive(Clone, Copy)]
@@ -145,13 +145,14 @@ unsafe fn some_rows<S: Simd, W: Float, const M: usize, const R: usize, const U: 
         let x = array!(m in M, pass.x, pass.x.add(m * pass.x_stride));
         let step = U * S::LANES;
         let line = 64 / size_of::<W::Bits>();
+        // One linear stream over the rows: the hardware follows two neighbouring ones less well.
+        let mut stream = w[0].cast::<u8>().wrapping_add(AHEAD).cast::<W::Bits>();
         let mut i = 0;
         while i + step <= k {
-            for from in w {
-                for at in (0..step).step_by(line) {
-                    s.prefetch_l2(from.wrapping_add(i + at).cast::<u8>().wrapping_add(AHEAD));
-                }
+            for at in (0..R * step).step_by(line) {
+                s.prefetch_l2(stream.wrapping_add(at).cast());
             }
+            stream = stream.wrapping_add(R * step);
             for u in 0..U {
                 let at = i + u * S::LANES;
                 let xs = array!(m in M, s.zero(), s.load(x[m].add(at)));

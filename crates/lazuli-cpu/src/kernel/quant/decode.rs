@@ -15,6 +15,9 @@ const SIDE_AHEAD: usize = 1024;
 const LINE: usize = 64;
 /// The most weight rows that a kernel takes at a time; where units end, so that none is taken twice.
 pub(super) const ROWS: usize = 4;
+/// The smallest page of memory. Hardware that fetches ahead follows one stream within a page: rows that share one are
+/// taken one after the other.
+const PAGE: usize = 4096;
 /// Rows of so many weights are short: what is done once for a row counts.
 const SHORT: usize = 4 * OCTET;
 
@@ -88,7 +91,7 @@ impl Job {
     }
 
     /// How many rows of weights and of activations are best taken at a time: `narrow` of the first with AVX2, whose sixteen
-    /// registers are soon full, and `short` with AVX-512 where rows are short.
+    /// registers are soon full, and `short` with AVX-512 where rows are short; there one where they are shorter than a page.
     #[inline(always)]
     pub fn at_a_time<S: Dot>(&self, narrow: usize, short: usize) -> (usize, usize) {
         match S::ISA {
@@ -99,6 +102,7 @@ impl Job {
             _ if self.shape.m > 1 => (1, 2),
             Isa::Avx2 => (narrow, 1),
             Isa::Avx512 if self.shape.k <= SHORT => (short, 1),
+            Isa::Avx512 if self.row_bytes < PAGE => (1, 1),
             Isa::Avx512 | Isa::Neon => (2, 1),
         }
     }

@@ -128,8 +128,8 @@ pub(super) unsafe fn pack<S: Dot, F: Halved>(s: S, source: &Source, vectors: usi
     let mut ahead = source.step;
     for v in 0..vectors {
         for o in first..source.run.end.div_ceil(OCTET) {
-            // Half an octet where no more is left.
-            let halves = source.chunks(o).div_ceil(2);
+            // One half where no more is left and its blocks are those of one vector, or both.
+            let both = source.chunks(o) > 2 || vector < OCTET / 4;
             // SAFETY: the source has the rows, and the panel room for `vectors` vectors at each of its steps.
             unsafe {
                 for lane in 0..S::LANES {
@@ -145,7 +145,7 @@ pub(super) unsafe fn pack<S: Dot, F: Halved>(s: S, source: &Source, vectors: usi
                     };
                     let packed = room.packed[lane].as_mut_ptr().cast();
                     s.store_bytes(packed, F::packed::<S, 0>(s, octet));
-                    if halves > 1 || vector < 64 {
+                    if both {
                         s.store_bytes(packed.add(OCTET / 4), F::packed::<S, 1>(s, octet));
                     }
                     let numbers = room.numbers[lane].as_mut_ptr();
@@ -169,10 +169,7 @@ pub(super) unsafe fn pack<S: Dot, F: Halved>(s: S, source: &Source, vectors: usi
                 let to = panel.codes.add(o * OCTET / 4 * step + v * vector);
                 let fifths = numbers.add(BLOCKS * step);
                 let raise = const { bias::<S, F>() }.wrapping_sub(F::OFFSET) as i8;
-                for at in (0..OCTET / 2).step_by(vector) {
-                    if halves == 1 && vector == 64 && at > 0 {
-                        break;
-                    }
+                for at in (0..if both { OCTET / 2 } else { OCTET / 4 }).step_by(vector) {
                     let from = room.packed.as_ptr().cast::<u8>().add(at);
                     if F::FIFTHS {
                         let to = Halves::<true> { to, fifths, step, first: at / 4, raise };

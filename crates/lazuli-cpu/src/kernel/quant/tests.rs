@@ -404,6 +404,17 @@ fn every_affine_width_group_and_scale_agrees_with_f64() {
 }
 
 #[test]
+fn rows_as_long_as_a_page_agree_with_f64() {
+    // Two of them are taken at a time with AVX-512, and one of shorter ones.
+    for &format in FORMATS {
+        let fits = |k: &usize| k % format.block_len() == 0 && format.plane_bytes(0, 1, *k) >= Some(4096);
+        let k = (1..5000).map(|groups| groups * 32).find(fits).expect("a row of a page");
+        let (planes, seed) = (random_planes(format, 5, k, k as u64), 3);
+        check(format, &planes, 5, k, &noise(k, seed), 1);
+    }
+}
+
+#[test]
 fn long_rows_of_planar_formats_agree_with_f64() {
     // The numbers of one row fit into the room for them, and those of two do not.
     let (n, k) = (5, 36_992);
