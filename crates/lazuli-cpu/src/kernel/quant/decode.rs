@@ -91,9 +91,9 @@ impl Job {
     }
 
     /// How many rows of weights and of activations are best taken at a time: `narrow` of the first with AVX2, whose sixteen
-    /// registers are soon full, and `short` with AVX-512 where rows are short; there one where they are shorter than a page.
+    /// registers are soon full; with AVX-512 `short` where rows are short, and `within` where they are shorter than a page.
     #[inline(always)]
-    pub fn at_a_time<S: Dot>(&self, narrow: usize, short: usize) -> (usize, usize) {
+    pub fn at_a_time<S: Dot>(&self, narrow: usize, short: usize, within: usize) -> (usize, usize) {
         match S::ISA {
             // Plain code gains nothing from more, and is long as it is.
             Isa::Scalar => (1, 1),
@@ -102,7 +102,7 @@ impl Job {
             _ if self.shape.m > 1 => (1, 2),
             Isa::Avx2 => (narrow, 1),
             Isa::Avx512 if self.shape.k <= SHORT => (short, 1),
-            Isa::Avx512 if self.row_bytes < PAGE => (1, 1),
+            Isa::Avx512 if self.row_bytes < PAGE => (within, 1),
             Isa::Avx512 | Isa::Neon => (2, 1),
         }
     }
@@ -464,7 +464,10 @@ pub(super) const fn forms<F: Blocks>() -> Forms {
 pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        match job.room_for::<F>(job.at_a_time::<S>(2, if F::LEN < OCTET { ROWS } else { 2 })) {
+        // Codes of fewer than four bits cost more to bring into order than to read.
+        let (short, within) =
+            (if F::LEN < OCTET { ROWS } else { 2 }, if F::OCTET_BYTES < OCTET / 2 { 2 } else { 1 });
+        match job.room_for::<F>(job.at_a_time::<S>(2, short, within)) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),

@@ -292,7 +292,7 @@ pub(super) const fn forms<F: Nibbles>() -> Forms {
 pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        match job.room_for::<F>(job.at_a_time::<S>(1, ROWS)) {
+        match job.room_for::<F>(job.at_a_time::<S>(1, ROWS, 1)) {
             (1, 1) if const { together::<S>() && F::PLANES == 1 } => ends::walk::<S, F>(s, job),
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),

@@ -187,7 +187,7 @@ pub(super) const fn forms<F: Superblock>() -> Forms {
 pub(super) unsafe fn decode<S: Dot, F: Superblock>(s: S, job: &Job) {
     // SAFETY: the caller's.
     unsafe {
-        match job.at_a_time::<S>(1, 2) {
+        match job.at_a_time::<S>(1, 2, 1) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             // Two of `FEW` rows as well: with four there are more pointers than registers, which costs what sharing weights gives.
