@@ -7,8 +7,7 @@
 //! rows: codes are `[k / 128][halves][2][8][rows / 2][groups][4]` for each vector of rows, where the first half of the rows
 //! has two of each four, as [`Panels::add_interleaved`](crate::simd::Panels::add_interleaved) asks.
 
-use super::acts::PAIR;
-use super::blocks::{Blocks, GROUP, OCTET};
+use super::blocks::{Blocks, OCTET};
 use super::panel::{LANES, Panel, Source, numbers};
 use crate::simd::{Columns, Dot, Panels, Stored};
 use std::mem::MaybeUninit;
@@ -114,5 +113,3 @@ pub(super) unsafe fn pack<S: Dot, F: Pairs>(s: S, source: &Source, vectors: usiz
         }
     }
 }
-
-const _: () = assert!(PAIR == 2 * GROUP);
