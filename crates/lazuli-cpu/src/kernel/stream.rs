@@ -13,7 +13,7 @@ pub fn sum(level: Level, words: &[i32]) -> i32 {
 /// A cache line, in bytes.
 const LINE: usize = 64;
 /// The smallest page of memory, in bytes.
-const PAGE: usize = 4096;
+pub(in crate::kernel) const PAGE: usize = 4096;
 
 /// Asks for `bytes` bytes, as far as the second-level cache: any address will do.
 pub fn ask(level: Level, start: *const u8, bytes: usize) {

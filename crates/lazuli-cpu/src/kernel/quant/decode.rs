@@ -3,7 +3,7 @@
 use super::acts::{Activations, FEW, Forms, Row};
 use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, unrolled};
 use super::sides::{PER_OCTET, ROOM, SidePlanes, Sides, Spread};
-use crate::kernel::stream::ask_each_line;
+use crate::kernel::stream::{PAGE, ask_each_line};
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
@@ -15,9 +15,6 @@ const SIDE_AHEAD: usize = 1024;
 const LINE: usize = 64;
 /// The most weight rows that a kernel takes at a time; where units end, so that none is taken twice.
 pub(super) const ROWS: usize = 4;
-/// The smallest page of memory. Hardware that fetches ahead follows one stream within a page: rows that share one are
-/// taken one after the other.
-const PAGE: usize = 4096;
 /// Rows of so many weights are short: what is done once for a row counts.
 const SHORT: usize = 4 * OCTET;
 
@@ -102,6 +99,7 @@ impl Job {
             _ if self.shape.m > 1 => (1, 2),
             Isa::Avx2 => (narrow, 1),
             Isa::Avx512 if self.shape.k <= SHORT => (short, 1),
+            // Hardware that fetches ahead follows one stream within a page.
             Isa::Avx512 if self.row_bytes < PAGE => (within, 1),
             Isa::Avx512 | Isa::Neon => (2, 1),
         }

@@ -4,11 +4,10 @@
 //! A block's low nibbles are its first 16 codes, the high ones its others, so that a dword of 16 bytes holds two fours of
 //! codes. Fifth bits stand as 32 to a block: they are transposed among the numbers, and added to fours.
 
-use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
-use super::decode::prefetch;
+use super::blocks::{GROUP, OCTET, Octet, Remainder};
 use super::formats::{Q4_0, Q4_1, Q5_0};
+use super::nibbles::Nibbles;
 use super::panel::{LANES, Panel, Source, bias, numbers};
-use super::sides::Sides;
 use crate::simd::{Columns, Dot, Stored};
 use std::mem::MaybeUninit;
 
@@ -18,42 +17,23 @@ const BLOCKS: usize = OCTET / GROUP;
 const NUMBERS: usize = numbers(false);
 
 /// Such blocks.
-pub(super) trait Halved: Blocks {
+pub(super) trait Halved: Nibbles {
     /// Whether fifth bits stand between a block's scale and its nibbles.
     const FIFTHS: bool = false;
-    /// The bytes of nibbles of half `H` of an octet's blocks, in the order of [`Dot::PLACES`].
-    unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes;
     /// Stores scales and fifth bits of blocks that have both.
     #[inline(always)]
     unsafe fn part_heads<S: Dot>(_s: S, _o: Octet, _scales: *mut f32, _fifths: *mut u32) {}
 }
 
-impl Halved for Q4_0 {
-    #[inline(always)]
-    unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
-        // SAFETY: the caller gives eight whole blocks.
-        unsafe { s.bytes_of_four::<18, 2, H>(o.at(0)) }
-    }
-}
+impl Halved for Q4_0 {}
 
-impl Halved for Q4_1 {
-    #[inline(always)]
-    unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
-        // SAFETY: likewise.
-        unsafe { s.bytes_of_four::<20, 4, H>(o.at(0)) }
-    }
-}
+impl Halved for Q4_1 {}
 
 impl Halved for Q5_0 {
     const FIFTHS: bool = true;
     #[inline(always)]
-    unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
-        // SAFETY: likewise.
-        unsafe { s.bytes_of_four::<22, 6, H>(o.at(0)) }
-    }
-    #[inline(always)]
     unsafe fn part_heads<S: Dot>(s: S, o: Octet, scales: *mut f32, fifths: *mut u32) {
-        // SAFETY: likewise, and for the room.
+        // SAFETY: the caller gives eight whole blocks, and the room.
         unsafe { s.part_heads::<22>(o.at(0), scales, fifths) }
     }
 }
@@ -134,15 +114,7 @@ pub(super) unsafe fn pack<S: Dot, F: Halved>(s: S, source: &Source, vectors: usi
             unsafe {
                 for lane in 0..S::LANES {
                     let number = (v * S::LANES + lane).min(source.rows - 1);
-                    let row = source.first.add(number * source.row_bytes);
-                    // No prefetcher of the processor's follows as many rows as there are lanes.
-                    prefetch(s, row.wrapping_add((o + 1) * F::OCTET_BYTES), F::OCTET_BYTES);
-                    let octet = if source.must_copy::<F>(number, o) {
-                        let row = Octet(row, Sides::NONE);
-                        Octet(end.fill_codes::<F>(row, o, source.row_bytes), Sides::NONE)
-                    } else {
-                        Octet(row.add(o * F::OCTET_BYTES), Sides::NONE)
-                    };
+                    let octet = source.octet::<S, F>(s, number, o, &mut end);
                     let packed = room.packed[lane].as_mut_ptr().cast();
                     s.store_bytes(packed, F::packed::<S, 0>(s, octet));
                     if both {

@@ -17,6 +17,8 @@ use crate::simd::{Dot, Isa};
 
 /// Such blocks, whose weights are `scale * code + min`.
 pub(super) trait Nibbles: Blocks {
+    /// The bytes that hold the codes of half `H` of an octet's blocks ([`Dot::PLACES`]).
+    unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes;
     /// Of half `H` of an octet's blocks ([`Dot::PLACES`]): the first 16 codes of each, and the other 16 of each.
     unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2];
     /// The scales of the octet's eight blocks, and what is added to each of their weights.
@@ -29,10 +31,15 @@ macro_rules! nibbles {
         $(, fifths $fifths:literal)? $(, min $min:literal)? $(, offset $offset:literal)?;)+) => {$(
         impl Nibbles for $format {
             #[inline(always)]
-            unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+            unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
                 // SAFETY: the caller gives eight whole blocks.
+                unsafe { s.bytes_of_four::<$bytes, $at, H>(o.at(0)) }
+            }
+            #[inline(always)]
+            unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+                // SAFETY: likewise.
                 unsafe {
-                    let both = s.bytes_of_four::<$bytes, $at, H>(o.at(0));
+                    let both = Self::packed::<S, H>(s, o);
                     let codes = [s.low_nibbles(both), s.high_nibbles(both)];
                     $(
                         let fifths = s.bits_of_four::<$bytes, $fifths, H>(o.at(0), 0x10);
@@ -68,9 +75,14 @@ nibbles! {
 
 impl Nibbles for GgufMxfp4 {
     #[inline(always)]
-    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+    unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
         // SAFETY: the caller gives eight whole blocks.
-        let both = unsafe { s.bytes_of_four::<17, 1, H>(o.at(0)) };
+        unsafe { s.bytes_of_four::<17, 1, H>(o.at(0)) }
+    }
+    #[inline(always)]
+    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+        // SAFETY: likewise.
+        let both = unsafe { Self::packed::<S, H>(s, o) };
         [s.lookup(&E2M1_RAISED, s.low_nibbles(both)), s.lookup(&E2M1_RAISED, s.high_nibbles(both))]
     }
     #[inline(always)]
@@ -81,19 +93,29 @@ impl Nibbles for GgufMxfp4 {
     }
 }
 
-/// Codes that stand as one stream: the first halves of four blocks, and their other halves.
+/// The bytes of four blocks whose codes stand as one stream.
 #[inline(always)]
-unsafe fn halves_of_stream<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+unsafe fn packed_stream<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
     // SAFETY: the caller gives a whole octet.
-    let both = unsafe { s.bytes_of_four::<16, 0, H>(o.at(0)) };
+    unsafe { s.bytes_of_four::<16, 0, H>(o.at(0)) }
+}
+
+/// The codes in such bytes: the first halves of blocks, and their other halves.
+#[inline(always)]
+fn halves_of_stream<S: Dot>(s: S, both: S::Bytes) -> [S::Bytes; 2] {
     s.interleave(s.low_nibbles(both), s.high_nibbles(both))
 }
 
 impl Nibbles for Affine<4> {
     #[inline(always)]
-    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+    unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
         // SAFETY: the caller's octet.
-        unsafe { halves_of_stream::<S, H>(s, o) }
+        unsafe { packed_stream::<S, H>(s, o) }
+    }
+    #[inline(always)]
+    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+        // SAFETY: likewise.
+        halves_of_stream(s, unsafe { Self::packed::<S, H>(s, o) })
     }
     #[inline(always)]
     unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
@@ -104,9 +126,14 @@ impl Nibbles for Affine<4> {
 
 impl Nibbles for Mxfp4 {
     #[inline(always)]
-    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+    unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
         // SAFETY: the caller's octet.
-        let [first, second] = unsafe { halves_of_stream::<S, H>(s, o) };
+        unsafe { packed_stream::<S, H>(s, o) }
+    }
+    #[inline(always)]
+    unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
+        // SAFETY: likewise.
+        let [first, second] = halves_of_stream(s, unsafe { Self::packed::<S, H>(s, o) });
         [s.lookup(&E2M1_RAISED, first), s.lookup(&E2M1_RAISED, second)]
     }
     #[inline(always)]

@@ -102,12 +102,30 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Whether octet `o` of row `row` has to be copied, as it ends with the row and what follows cannot be read.
+    /// Octet `o` of row `number`, in `end` if it ends with the row and what follows cannot be read; asks for the next one.
     #[inline(always)]
-    pub fn must_copy<F: Blocks>(&self, row: usize, o: usize) -> bool {
-        let whole = self.k - o * OCTET >= OCTET;
-        let holds = self.k % CHUNK == 0 && (o + 1) * F::OCTET_BYTES <= (self.all - row) * self.row_bytes;
-        F::LEN < OCTET && !whole && (F::PLANES > 1 || !holds)
+    pub unsafe fn octet<S: Dot, F: Blocks>(
+        &self,
+        s: S,
+        number: usize,
+        o: usize,
+        end: &mut Remainder,
+    ) -> Octet {
+        // SAFETY: the caller's row and octet exist.
+        unsafe {
+            let sides = if F::PLANES > 1 { self.sides.row(self.number + number) } else { Sides::NONE };
+            let row = Octet(self.first.add(number * self.row_bytes), sides);
+            // No prefetcher of the processor's follows as many rows as there are lanes.
+            prefetch(s, row.0.wrapping_add((o + 1) * F::OCTET_BYTES), F::OCTET_BYTES);
+            let whole = self.k - o * OCTET >= OCTET;
+            let holds =
+                self.k % CHUNK == 0 && (o + 1) * F::OCTET_BYTES <= (self.all - number) * self.row_bytes;
+            if F::LEN < OCTET && !whole && (F::PLANES > 1 || !holds) {
+                end.fill::<F>(row, o, self.row_bytes, self.sides.row_bytes)
+            } else {
+                Octet(row.0.add(o * F::OCTET_BYTES), row.1.at::<F>(o))
+            }
+        }
     }
 
     /// How many times 64 weights of octet `o` there are, the last perhaps not whole.
@@ -146,16 +164,7 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usi
                 let number = (v * S::LANES + lane).min(source.rows - 1);
                 // SAFETY: the row exists; where its end is not a whole octet it is copied into one.
                 unsafe {
-                    let sides =
-                        if F::PLANES > 1 { source.sides.row(source.number + number) } else { Sides::NONE };
-                    let row = Octet(source.first.add(number * source.row_bytes), sides);
-                    // No prefetcher of the processor's follows as many rows as there are lanes.
-                    prefetch(s, row.0.wrapping_add((o + 1) * F::OCTET_BYTES), F::OCTET_BYTES);
-                    let octet = if source.must_copy::<F>(number, o) {
-                        end.fill::<F>(row, o, source.row_bytes, source.sides.row_bytes)
-                    } else {
-                        Octet(row.0.add(o * F::OCTET_BYTES), row.1.at::<F>(o))
-                    };
+                    let octet = source.octet::<S, F>(s, number, o, &mut end);
                     let sides =
                         if F::SPREAD { octet.1.spread(s, F::PLANES - 1, &mut floats) } else { octet.1 };
                     let octet = Octet(octet.0, sides);

@@ -1,7 +1,16 @@
 //! What panels are made of and multiplied with, at every level: rows in, dot products out.
 
 use crate::simd::dot::tests::inputs;
-use crate::simd::{Dot, Level, Stored, stamp_dot};
+use crate::simd::{Dot, Isa, Level, Stored, stamp_dot};
+
+/// Lanes of the level's vectors.
+fn lanes(level: Level) -> usize {
+    match level.isa() {
+        Isa::Avx512 => 16,
+        Isa::Avx2 => 8,
+        Isa::Neon | Isa::Scalar => 4,
+    }
+}
 
 #[inline(always)]
 unsafe fn panel_generic<S: Dot>(s: S, rows: &[[i8; 64]; 16], a: &[i8; 64], out: &mut [i32; 16]) {
@@ -75,11 +84,7 @@ fn transposed_panels_give_dot_products_of_rows() {
             let mut out = [0i32; 16];
             // SAFETY: the arrays have the lengths that the kernel asks for.
             unsafe { panel(level, &rows, &a, &mut out) };
-            let lanes = match level.isa() {
-                crate::simd::Isa::Avx512 => 16,
-                crate::simd::Isa::Avx2 => 8,
-                _ => 4,
-            };
+            let lanes = lanes(level);
             let want = |r: usize, shift: usize| -> i32 {
                 (0..4 * lanes).map(|k| i32::from(rows[r][k] >> shift) * i32::from(a[k])).sum()
             };
@@ -175,11 +180,7 @@ fn interleaved_runs_are_scaled_each_by_its_own_factor() {
                 pairs(level, (&low, &high), &a, &factors, [&by, &shifts], &mut out);
                 narrow_pairs(level, (&low, &high), &a, &factors, [&by, &shifts], &mut narrow);
             }
-            let lanes = match level.isa() {
-                crate::simd::Isa::Avx512 => 16,
-                crate::simd::Isa::Avx2 => 8,
-                _ => 4,
-            };
+            let lanes = lanes(level);
             for (r, shift) in (0..lanes).flat_map(|r| [(r, 0), (r, 4)]) {
                 let dot = |w: &[i8; 4], a: &[i8]| -> i32 {
                     w.iter().zip(a).map(|(&w, &a)| i32::from(w >> shift) * i32::from(a)).sum()
@@ -231,11 +232,7 @@ fn words_and_nibbles_are_parted_and_joined() {
             let mut out = [[0; 64]; 17];
             // SAFETY: the processor has the level.
             unsafe { words(level, &x, &y, &mut out) };
-            let lanes = match level.isa() {
-                crate::simd::Isa::Avx512 => 16,
-                crate::simd::Isa::Avx2 => 8,
-                _ => 4,
-            };
+            let lanes = lanes(level);
             for i in 0..lanes {
                 let (a, b) = (dword(&x, i), dword(&y, i));
                 // Of each four lanes two in turn, from the first or from the third on.
