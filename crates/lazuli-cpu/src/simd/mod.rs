@@ -166,6 +166,24 @@ macro_rules! stamp_variants {
     };
 }
 
+/// The same address, of which the compiler knows nothing: loads through it stay as they are written. Of loads that overlap
+/// it makes one and shuffles, which cost more than the caches' second look.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)] // Nothing is read or written.
+pub fn apart(p: *const u8) -> *const u8 {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let mut p = p;
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {0} */", inlateout(reg) p, options(pure, nomem, nostack, preserves_flags));
+        }
+        p
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    p
+}
+
 /// `N` values in vector code, each computed from its index: `array!(n in N, s.zero(), s.load(x.add(n)))`, where the
 /// middle says what to fill the array with before.
 ///

@@ -9,6 +9,9 @@ use std::ops::Range;
 
 /// How far the prefetch stream runs ahead of the weights in use.
 pub(super) const AHEAD: usize = 12 * 1024;
+/// How far ahead of the weights in use where pages lie is asked for: walks of page tables go on beside each other, and a
+/// core that comes to a page unprepared waits for its walk.
+pub(super) const PAGES_AHEAD: usize = 8 * PAGE;
 /// The same for the planes of scales and biases, of which a row has far fewer bytes.
 const SIDE_AHEAD: usize = 1024;
 /// A cache line.
@@ -131,9 +134,23 @@ impl Job {
         }
     }
 
+    /// Asks for the first line of each page that begins [`PAGES_AHEAD`] after `count` rows from row `n` on.
+    #[inline(always)]
+    fn ask_pages<S: Dot>(&self, s: S, n: usize, count: usize) {
+        let from = self.weights as usize + n * self.row_bytes + PAGES_AHEAD;
+        let end = (from + count * self.row_bytes).min(self.weights as usize + self.all * self.row_bytes);
+        let mut page = from.next_multiple_of(PAGE);
+        while page < end {
+            s.prefetch_l2(page as *const u8);
+            page += PAGE;
+        }
+    }
+
     /// How far ahead of weight row `n` lies what is asked for while `count` rows from it on are multiplied: a fixed
     /// number of rows or, near the end, the same way into what is read next. Zero if nothing is known of that.
-    pub fn ahead(&self, n: usize, count: usize) -> usize {
+    #[inline(always)]
+    pub fn ahead<S: Dot>(&self, s: S, n: usize, count: usize) -> usize {
+        self.ask_pages(s, n, count);
         let rows = AHEAD.div_ceil(count * self.row_bytes) * count;
         let bytes = rows * self.row_bytes;
         if n + rows < self.rows.end {
@@ -440,7 +457,7 @@ unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Jo
     unsafe {
         let mut rooms = Rooms::new();
         for n in job.rows.clone().step_by(R) {
-            let ahead = job.ahead(n, R);
+            let ahead = job.ahead(s, n, R);
             for token in (0..job.shape.m).step_by(M) {
                 rows::<S, F, R, M>(s, job, n, token, ahead, &mut rooms);
             }

@@ -5,7 +5,7 @@
 use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32};
 use super::pairs::{MINS, Pairs, UNIT};
 use super::superblock::Superblock;
-use crate::simd::{Dot, six_bits};
+use crate::simd::{Dot, apart, six_bits};
 
 /// `d`, then 32 signed bytes.
 pub(super) struct Q8_0;
@@ -52,7 +52,8 @@ impl Blocks for Q8_0 {
     coarse!();
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        unsafe { s.bytes_pair(o.at(2 * C * 34 + 2), o.at((2 * C + 1) * 34 + 2)) }
+        // The scales are read with vectors that overlap these.
+        unsafe { s.bytes_pair(apart(o.at(2 * C * 34 + 2)), apart(o.at((2 * C + 1) * 34 + 2))) }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {

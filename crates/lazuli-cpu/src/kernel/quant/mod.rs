@@ -282,7 +282,9 @@ impl QuantMatmul {
                 stride: args.out_stride,
                 next,
             };
-            stream::ask_pages(self.level, self.row(args, rows.start), rows.len() * self.row_bytes[0]);
+            // Those after them are asked for on the way.
+            let first = (rows.len() * self.row_bytes[0]).min(decode::PAGES_AHEAD);
+            stream::ask_pages(self.level, self.row(args, rows.start), first);
             // Up to where what comes next is asked for.
             let end = rows
                 .end
