@@ -41,7 +41,7 @@ impl Wave<'_> {
         let k = geometry.k;
         let kernel = match (weights.dtype, self.machine.precision) {
             (DType::Quant(format), Precision::Fast) if !across => {
-                let kernel = QuantMatmul::new(self.machine.level, format, geometry.n, k);
+                let kernel = QuantMatmul::new(self.machine.level.without_amx(), format, geometry.n, k);
                 // No expert is given more rows than there are tokens.
                 kernel.filter(|kernel| kernel.takes(x.shape[0]))
             }

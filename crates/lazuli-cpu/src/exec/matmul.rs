@@ -16,11 +16,14 @@ pub(super) struct PackKey {
     value: usize,
     layout: Layout,
     shape: Shape,
+    /// Whether in tiles of bfloat16.
+    matrix: bool,
 }
 
 impl PackKey {
     pub fn of(operand: &Operand) -> Self {
-        Self { value: operand.value, layout: operand.layout.clone(), shape: operand.shape.clone() }
+        let (layout, shape) = (operand.layout.clone(), operand.shape.clone());
+        Self { value: operand.value, layout, shape, matrix: false }
     }
 }
 
@@ -79,7 +82,8 @@ impl Wave<'_> {
     /// [`Wave::packed_product`] with activations rounded in two steps: twice the rows, and their products added up.
     fn packed_fine(&mut self, left: &Operand, right: &Operand, step: &Step, format: Format) -> bool {
         let [m, n, k] = sizes(left, right);
-        let level = self.machine.level;
+        // Weights in bfloat16 would take half of what the second step gives.
+        let level = self.machine.level.without_amx();
         let kernel = match self.machine.precision {
             Precision::Fast => QuantMatmul::new(level, format, n, k).filter(|kernel| kernel.takes(2 * m)),
             Precision::Exact => None,
@@ -122,7 +126,7 @@ impl Wave<'_> {
 
     /// Where the rows of `left` lie packed, once for all products of the wave with them.
     pub fn packed_rows(&mut self, left: &Operand, acts: Activations) -> usize {
-        let key = PackKey::of(left);
+        let key = PackKey { matrix: acts.matrix(), ..PackKey::of(left) };
         let known = self.packed.iter().find(|(other, _)| *other == key).map(|&(_, at)| at);
         known.inspect(|&at| self.pack_for(at, acts)).unwrap_or_else(|| {
             let (x, stride) = self.rows_f32(left, acts.cols());

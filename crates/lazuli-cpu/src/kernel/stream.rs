@@ -52,6 +52,9 @@ pub(in crate::kernel) struct Ahead {
 }
 
 impl Ahead {
+    /// Nothing.
+    pub const NONE: Self = Self { start: std::ptr::null(), bytes: 0, steps: 1 };
+
     /// Asks for the share of step `step`, as far as the second-level cache.
     #[inline(always)]
     pub fn ask<S: Simd>(self, s: S, step: usize) {

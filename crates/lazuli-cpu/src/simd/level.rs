@@ -37,8 +37,19 @@ impl Isa {
 pub struct Level {
     isa: Isa,
     dot: bool,
-    i8mm: bool,
     bf16: bool,
+    matrix: Matrix,
+}
+
+/// What multiplies whole matrices by one instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(dead_code)] // Each is of one architecture.
+enum Matrix {
+    None,
+    /// 2 rows of 8 signed bytes with as many.
+    I8mm,
+    /// Tiles of bfloat16.
+    Amx,
 }
 
 /// A level was asked for that does not exist or that this processor lacks.
@@ -59,7 +70,7 @@ impl std::error::Error for LevelError {}
 
 impl Level {
     /// Plain Rust, always supported.
-    pub const SCALAR: Self = Self { isa: Isa::Scalar, dot: false, i8mm: false, bf16: false };
+    pub const SCALAR: Self = Self { isa: Isa::Scalar, dot: false, bf16: false, matrix: Matrix::None };
 
     /// The best level of this processor. The processor is asked once.
     pub fn detect() -> Self {
@@ -103,7 +114,17 @@ impl Level {
 
     /// Whether 8-bit matrix products have their own instruction (Arm i8mm).
     pub fn has_i8mm(self) -> bool {
-        self.i8mm
+        self.matrix == Matrix::I8mm
+    }
+
+    /// Whether tiles of bfloat16 are multiplied by one instruction (AMX).
+    pub fn has_amx(self) -> bool {
+        self.matrix == Matrix::Amx
+    }
+
+    /// The same without that.
+    pub fn without_amx(self) -> Self {
+        if self.has_amx() { Self { matrix: Matrix::None, ..self } } else { self }
     }
 
     /// Whether bfloat16 dot products have their own instruction.
@@ -116,9 +137,13 @@ impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.isa.name())?;
         let plain = self.isa != Isa::Scalar && !self.dot;
-        for (present, name) in
-            [(self.dot, "+dot"), (plain, "+plain"), (self.i8mm, "+i8mm"), (self.bf16, "+bf16")]
-        {
+        for (present, name) in [
+            (self.dot, "+dot"),
+            (plain, "+plain"),
+            (self.has_i8mm(), "+i8mm"),
+            (self.bf16, "+bf16"),
+            (self.has_amx(), "+amx"),
+        ] {
             if present {
                 f.write_str(name)?;
             }
@@ -135,15 +160,19 @@ fn detected(levels: &mut Vec<Level>) {
     if avx512 {
         let bf16 = has!("avx512bf16");
         if has!("avx512vnni") {
-            levels.push(Level { isa: Isa::Avx512, dot: true, i8mm: false, bf16 });
+            let level = Level { isa: Isa::Avx512, dot: true, bf16, matrix: Matrix::None };
+            if bf16 && super::amx::available() {
+                levels.push(Level { matrix: Matrix::Amx, ..level });
+            }
+            levels.push(level);
         }
-        levels.push(Level { isa: Isa::Avx512, dot: false, i8mm: false, bf16 });
+        levels.push(Level { isa: Isa::Avx512, dot: false, bf16, matrix: Matrix::None });
     }
     if avx2 {
         if has!("avxvnni") {
-            levels.push(Level { isa: Isa::Avx2, dot: true, i8mm: false, bf16: false });
+            levels.push(Level { isa: Isa::Avx2, dot: true, bf16: false, matrix: Matrix::None });
         }
-        levels.push(Level { isa: Isa::Avx2, dot: false, i8mm: false, bf16: false });
+        levels.push(Level { isa: Isa::Avx2, dot: false, bf16: false, matrix: Matrix::None });
     }
 }
 
@@ -151,9 +180,10 @@ fn detected(levels: &mut Vec<Level>) {
 fn detected(levels: &mut Vec<Level>) {
     use std::arch::is_aarch64_feature_detected as has;
     if has!("dotprod") {
-        levels.push(Level { isa: Isa::Neon, dot: true, i8mm: has!("i8mm"), bf16: has!("bf16") });
+        let matrix = if has!("i8mm") { Matrix::I8mm } else { Matrix::None };
+        levels.push(Level { isa: Isa::Neon, dot: true, bf16: has!("bf16"), matrix });
     }
-    levels.push(Level { isa: Isa::Neon, dot: false, i8mm: false, bf16: false });
+    levels.push(Level { isa: Isa::Neon, dot: false, bf16: false, matrix: Matrix::None });
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

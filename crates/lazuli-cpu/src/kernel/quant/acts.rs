@@ -10,6 +10,8 @@
 //! values stands beside that of the second, as both are scaled together.
 
 use super::blocks::{GROUP, OCTET, unrolled};
+#[cfg(target_arch = "x86_64")]
+use super::matrix;
 use super::steps::TwoSteps;
 use crate::simd::{Dot, Level, stamp_dot};
 use std::mem::MaybeUninit;
@@ -19,6 +21,9 @@ use std::ops::Range;
 pub(super) const FEW: usize = 4;
 /// Rows of activations that a panel kernel takes together.
 pub(super) const TILE: usize = 4;
+/// Rows from which on products are left to [`super::matrix`] where there are tiles, and how many of them are a unit of rounding.
+pub(super) const MATRIX_FROM: usize = 33;
+const MATRIX_ROWS: usize = 16;
 /// Values of a row that one unit of quantising covers in the row-by-row layout.
 const UNIT: usize = 4 * OCTET;
 /// Values of two groups, which lie interleaved in a tile and whose integer dot products are scaled together.
@@ -148,18 +153,22 @@ impl Activations {
         if self.few() {
             return self.m * self.row_bytes();
         }
+        #[cfg(target_arch = "x86_64")]
+        if self.matrix() {
+            return matrix::acts_bytes(self.m, self.k);
+        }
         let spans = self.k / DEPTH * self.spans_bytes(DEPTH) + self.spans_bytes(self.k % DEPTH);
         self.all_codes_bytes() + self.tiles() * spans
     }
 
     /// How many independent pieces quantising divides into.
     pub fn units(self) -> usize {
-        if self.few() { self.m * self.row_units() } else { self.tiles() }
+        if self.few() { self.m * self.row_units() } else { self.m.div_ceil(self.unit_rows()) }
     }
 
     /// The rows of unit `unit` where it stands for whole rows, as it does where they are many.
     pub fn rows_of(self, unit: usize) -> Option<Range<usize>> {
-        (!self.few()).then(|| unit * TILE..((unit + 1) * TILE).min(self.m))
+        (!self.few()).then(|| unit * self.unit_rows()..((unit + 1) * self.unit_rows()).min(self.m))
     }
 
     /// Quantises the part of `x` that `units` stands for: `[m, k]`, rows `stride` values apart.
@@ -183,11 +192,12 @@ impl Activations {
     pub unsafe fn quantise_tile(self, x: *const f32, stride: usize, unit: usize, out: *mut u8) {
         debug_assert!(!self.few() && unit < self.units());
         // SAFETY: likewise.
-        unsafe { quantise(self.level, self, x, (stride, unit * TILE), unit..unit + 1, out) }
+        unsafe { quantise(self.level, self, x, (stride, unit * self.unit_rows()), unit..unit + 1, out) }
     }
 
     /// How these rows, an even number of them, come from half as many that are rounded in two steps.
     pub fn two_steps(self) -> TwoSteps {
+        debug_assert!(!self.matrix(), "tiles have no second step");
         let way = match self.forms {
             _ if self.few() => Way::Multiples,
             Forms::SPANS => Way::Spans,
@@ -199,6 +209,16 @@ impl Activations {
     /// Whether the row-by-row layout is used.
     pub(super) fn few(self) -> bool {
         self.m <= FEW
+    }
+
+    /// Whether these are tiles of [`super::matrix`], of which nothing below is true.
+    pub fn matrix(self) -> bool {
+        self.level.has_amx() && self.m >= MATRIX_FROM
+    }
+
+    /// Rows of a unit where it stands for whole rows.
+    fn unit_rows(self) -> usize {
+        if self.matrix() { MATRIX_ROWS } else { TILE }
     }
 
     fn padded(self) -> usize {
@@ -476,7 +496,13 @@ unsafe fn quantise_generic<S: Dot>(
                 let (m, part) = (unit / shape.row_units(), unit % shape.row_units());
                 quantise_row(s, shape, x.add(m * stride), shape.row(out, m), part);
             } else {
-                quantise_tile(s, shape, x.add((unit * TILE - first) * stride), stride, out, unit);
+                let x = x.add((unit * shape.unit_rows() - first) * stride);
+                #[cfg(target_arch = "x86_64")]
+                if shape.matrix() {
+                    matrix::convert(shape, x, stride, unit, out);
+                    continue;
+                }
+                quantise_tile(s, shape, x, stride, out, unit);
             }
         }
     }

@@ -16,6 +16,8 @@ mod grids;
 mod halves;
 mod k_quants;
 mod low_bits;
+#[cfg(target_arch = "x86_64")]
+mod matrix;
 mod nibbles;
 mod pairs;
 mod panel;
@@ -124,6 +126,9 @@ struct Kernels {
     few: Forms,
     /// None where many rows are left to products in `f32`.
     pack: Option<unsafe fn(Level, &Source, usize, Panel)>,
+    /// The same for tiles.
+    #[cfg(target_arch = "x86_64")]
+    matrix: Option<unsafe fn(&Source, *mut u8)>,
     kind: Kind,
     /// Bits of a code.
     bits: usize,
@@ -239,6 +244,10 @@ impl QuantMatmul {
         if self.activations(m).few() {
             return 0;
         }
+        #[cfg(target_arch = "x86_64")]
+        if self.activations(m).matrix() {
+            return matrix::scratch_bytes(m, self.k);
+        }
         let rows = self.panel_rows();
         self.panel_bytes(rows) + m.next_multiple_of(TILE) * rows * 4
     }
@@ -300,7 +309,13 @@ impl QuantMatmul {
         } else {
             assert!(scratch.len() >= self.scratch_bytes(m), "scratch is too small");
             // SAFETY: likewise.
-            unsafe { self.prefill(args, rows, scratch, next) }
+            unsafe {
+                #[cfg(target_arch = "x86_64")]
+                if args.shape.matrix() {
+                    return self.multiply_tiles(args, rows, scratch, next);
+                }
+                self.prefill(args, rows, scratch, next);
+            }
         }
     }
 
@@ -366,13 +381,81 @@ impl QuantMatmul {
         }
     }
 
+    /// The same with AMX, some panels at a time.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn multiply_tiles(
+        &self,
+        args: &QuantMatmulArgs<'_>,
+        rows: Range<usize>,
+        scratch: &mut [u8],
+        next: &mut dyn FnMut() -> *const u8,
+    ) {
+        let width = matrix::PANELS * matrix::PANEL;
+        let pack = self.kernels.matrix.expect("the product takes as many rows of activations");
+        let waiting = matrix::panels_bytes(self.k);
+        for n in rows.clone().step_by(width) {
+            let columns = width.min(rows.end - n);
+            let panels = columns.div_ceil(matrix::PANEL);
+            let next = if n + columns < rows.end { self.row(args, n + columns) } else { next() };
+            for run in matrix::runs(self.k) {
+                let after = matrix::runs(self.k).find(|after| after.start == run.end);
+                // SAFETY: the scratch holds panels and then the waiting sums; the weights hold the rows.
+                unsafe {
+                    for panel in 0..panels {
+                        let first = n + panel * matrix::PANEL;
+                        let source = Source {
+                            level: self.level,
+                            first: self.row(args, first),
+                            row_bytes: self.row_bytes[0],
+                            sides: self.sides(args),
+                            number: first,
+                            rows: matrix::PANEL.min(n + columns - first),
+                            all: self.n - first,
+                            k: self.k,
+                            run: run.clone(),
+                            ahead: Ahead::NONE,
+                            step: 0,
+                        };
+                        pack(&source, scratch.as_mut_ptr().add(matrix::panel_at(panel, run.len())));
+                    }
+                    let bytes = |weights: usize| self.row_bytes[0] * weights / self.k;
+                    let (first, weights) = match after {
+                        Some(after) => (self.row(args, n).wrapping_add(bytes(after.start)), after.len()),
+                        None => (next, matrix::runs(self.k).next().map_or(0, |run| run.len())),
+                    };
+                    matrix::multiply(&matrix::Job {
+                        panels: scratch.as_ptr(),
+                        run,
+                        columns,
+                        shape: args.shape,
+                        acts: args.acts,
+                        waiting: scratch.as_mut_ptr().add(waiting).cast(),
+                        out: args.out.add(n),
+                        stride: args.out_stride,
+                        next: matrix::Next {
+                            first,
+                            row_bytes: self.row_bytes[0],
+                            bytes: bytes(weights),
+                            rows: if first.is_null() { 0 } else { columns },
+                        },
+                    });
+                }
+            }
+        }
+    }
+
     /// The units of a product with `m` rows.
     fn cut(&self, m: usize) -> Cut {
         if self.activations(m).few() {
-            self.few
-        } else {
-            self.even_cut(m * self.n * self.k, PREFILL_UNIT_MACS, self.panel_rows())
+            return self.few;
         }
+        #[cfg(target_arch = "x86_64")]
+        if self.activations(m).matrix() {
+            let rows = rows_of_each(self.n, matrix::UNITS * self.threads, matrix::PANEL);
+            let rows = rows.min(matrix::PANELS * matrix::PANEL);
+            return Cut { large: rows, larges: 0, small: rows };
+        }
+        self.even_cut(m * self.n * self.k, PREFILL_UNIT_MACS, self.panel_rows())
     }
 
     /// How many units there are at least, if `most` work is too much for one: as many for each worker.
@@ -488,6 +571,8 @@ macro_rules! formats {
                     decode: $decode,
                     few: $driver::forms::<$blocks>(),
                     pack: Some($pack),
+                    #[cfg(target_arch = "x86_64")]
+                    matrix: Some(matrix::pack::<$blocks>),
                     kind: kind::<$blocks>(),
                     bits: <$blocks as Blocks>::BITS,
                 },)+
@@ -495,6 +580,8 @@ macro_rules! formats {
                     decode: $grid_decode,
                     few: decode::forms::<$grid_blocks>(),
                     pack: Some($grid_pack),
+                    #[cfg(target_arch = "x86_64")]
+                    matrix: Some(matrix::pack::<$grid_blocks>),
                     kind: kind::<$grid_blocks>(),
                     bits: <$grid_blocks as Blocks>::BITS,
                 },)+
@@ -502,6 +589,8 @@ macro_rules! formats {
                     decode: $few_decode,
                     few: decode::forms::<$few_blocks>(),
                     pack: None,
+                    #[cfg(target_arch = "x86_64")]
+                    matrix: None,
                     kind: kind::<$few_blocks>(),
                     bits: <$few_blocks as Blocks>::BITS,
                 },)+

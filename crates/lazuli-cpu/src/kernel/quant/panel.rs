@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// The most numbers that a row has for 256 weights.
-const MOST_NUMBERS: usize = 32;
+pub(super) const MOST_NUMBERS: usize = 32;
 
 /// Numbers of each row for 256 weights: mins of 16 weights need 16 more than any others.
 pub(super) const fn numbers(fine_mins: bool) -> usize {
@@ -111,12 +111,20 @@ impl Source {
         o: usize,
         end: &mut Remainder,
     ) -> Octet {
+        // No prefetcher of the processor's follows as many rows as there are lanes.
+        let row = self.first.wrapping_add(number * self.row_bytes);
+        prefetch(s, row.wrapping_add((o + 1) * F::OCTET_BYTES), F::OCTET_BYTES);
+        // SAFETY: the caller's.
+        unsafe { self.octet_at::<F>(number, o, end) }
+    }
+
+    /// The same without asking for another.
+    #[inline(always)]
+    pub unsafe fn octet_at<F: Blocks>(&self, number: usize, o: usize, end: &mut Remainder) -> Octet {
         // SAFETY: the caller's row and octet exist.
         unsafe {
             let sides = if F::PLANES > 1 { self.sides.row(self.number + number) } else { Sides::NONE };
             let row = Octet(self.first.add(number * self.row_bytes), sides);
-            // No prefetcher of the processor's follows as many rows as there are lanes.
-            prefetch(s, row.0.wrapping_add((o + 1) * F::OCTET_BYTES), F::OCTET_BYTES);
             let whole = self.k - o * OCTET >= OCTET;
             let holds =
                 self.k % CHUNK == 0 && (o + 1) * F::OCTET_BYTES <= (self.all - number) * self.row_bytes;
@@ -168,7 +176,9 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usi
                     let sides =
                         if F::SPREAD { octet.1.spread(s, F::PLANES - 1, &mut floats) } else { octet.1 };
                     let octet = Octet(octet.0, sides);
-                    unpack::<S, F>(s, octet, chunks, &mut unpacked.codes[lane], &mut unpacked.numbers[lane]);
+                    let (codes, numbers) = (&mut unpacked.codes[lane], &mut unpacked.numbers[lane]);
+                    const { assert!(!F::INTEGER, "they have panels of their own") };
+                    unpack::<S, F>(s, octet, (chunks, const { bias::<S, F>() }), codes, numbers);
                 }
             }
             source.ahead.ask(s, step);
@@ -182,23 +192,23 @@ pub(super) unsafe fn pack<S: Dot, F: Blocks>(s: S, source: &Source, vectors: usi
     }
 }
 
-/// Unpacks so many times 64 of 256 weights of one row.
+/// Unpacks so many times 64 of 256 weights of one row: signed codes and what is added to them, and numbers.
 #[inline(always)]
-unsafe fn unpack<S: Dot, F: Blocks>(
+pub(super) unsafe fn unpack<S: Dot, F: Blocks>(
     s: S,
     o: Octet,
-    chunks: usize,
+    (chunks, bias): (usize, u8),
     codes: &mut [MaybeUninit<u8>; OCTET],
     numbers: &mut [f32; MOST_NUMBERS],
 ) {
-    const { assert!(!F::FLOAT && !F::INTEGER, "they have panels of their own, or none") };
+    const { assert!(!F::FLOAT, "they have no panels") };
     let (mut o, mut expanded) = (o, [Expanded::new()]);
     if F::EXPANDED {
         // SAFETY: the octet is whole.
         unsafe { Expanded::fill::<S, F, 1>(&mut expanded, s, &[o]) };
         [o] = Expanded::beside(&expanded, [o]);
     }
-    let bias = const { bias::<S, F>() }.wrapping_sub(F::OFFSET) as i8;
+    let bias = bias.wrapping_sub(F::OFFSET) as i8;
     // SAFETY: the octet is whole, and the arrays take 256 codes and 16 numbers.
     unsafe {
         let to = codes.as_mut_ptr().cast::<u8>();
