@@ -62,7 +62,7 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
 pub enum Precision {
     /// Weights decoded to f32, everything computed and kept in f32
     Exact,
-    /// What generation uses: int8 activations for packed weights (bfloat16 ones in long prompts with AMX), keys and values in f16
+    /// What generation uses: int8 activations (with AMX bfloat16) for packed weights, keys and values in f16
     Fast,
 }
 
