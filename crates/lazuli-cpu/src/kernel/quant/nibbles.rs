@@ -321,6 +321,7 @@ pub(super) unsafe fn decode<S: Dot, F: Nibbles>(s: S, job: &Job) {
     unsafe {
         match job.room_for::<F>(job.at_a_time::<S>(1, ROWS, 1)) {
             (1, 1) if const { together::<S>() && F::PLANES == 1 } => ends::walk::<S, F>(s, job),
+            (ROWS, 1) if const { F::PLANES == 1 } && job.shape.k % OCTET > 0 => ends::walk::<S, F>(s, job),
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),

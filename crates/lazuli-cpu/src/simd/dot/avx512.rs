@@ -414,6 +414,17 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
+    fn eight_blocks(self, sums: [__m512i; 2]) -> __m256 {
+        unsafe {
+            // Four sums of each block become two, then one: of each 128 bits twice a block of the first, then of the second.
+            let both = _mm512_packs_epi32(sums[0], sums[1]);
+            let twos = _mm512_madd_epi16(both, _mm512_set1_epi16(1));
+            let ones = _mm512_add_epi32(twos, _mm512_shuffle_epi32::<0b10_11_00_01>(twos));
+            let pick = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+            _mm256_cvtepi32_ps(_mm512_castsi512_si256(_mm512_permutexvar_epi32(pick, ones)))
+        }
+    }
+    #[inline(always)]
     fn sum_of(self, x: __m512, y: __m256) -> f32 {
         unsafe {
             let x = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
@@ -725,6 +736,14 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
             let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
+        }
+    }
+    #[inline(always)]
+    fn eight_sums(self, x: [__m256; 4]) -> [f32; 4] {
+        unsafe {
+            let sums = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+            let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
+            std::mem::transmute::<__m128, [f32; 4]>(sums)
         }
     }
 }
