@@ -10,7 +10,8 @@ use super::{Dot, FIRST_LANES};
 use crate::simd::Avx2;
 use std::arch::x86_64::*;
 use words::{
-    NOWHERE, bytes_by_words, picked, places, six_bit_factors, split, spread, strided_words, two_blocks,
+    NOWHERE, bytes_by_words, four_sums, picked, places, six_bit_factors, split, spread, strided_words,
+    two_blocks,
 };
 
 /// `u8 x i8` products summed by fours onto `acc`. Without VNNI the pairwise 16-bit sums must not saturate.
@@ -637,11 +638,7 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     }
     #[inline(always)]
     fn eight_sums(self, x: [__m256; 4]) -> [f32; 4] {
-        unsafe {
-            let sums = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
-            let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
-            std::mem::transmute::<__m128, [f32; 4]>(sums)
-        }
+        unsafe { four_sums(x) }
     }
     #[inline(always)]
     fn eight_sum(self, x: __m256) -> f32 {

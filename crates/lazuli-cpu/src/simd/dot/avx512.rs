@@ -5,7 +5,7 @@
 
 pub(in crate::simd) mod words;
 
-use super::avx2::words::six_bit_factors;
+use super::avx2::words::{four_sums, six_bit_factors};
 use super::vectors::{four_even_signs, permuted_even_signs};
 use super::{Dot, Fours};
 use crate::simd::Avx512;
@@ -740,10 +740,6 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     }
     #[inline(always)]
     fn eight_sums(self, x: [__m256; 4]) -> [f32; 4] {
-        unsafe {
-            let sums = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
-            let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
-            std::mem::transmute::<__m128, [f32; 4]>(sums)
-        }
+        unsafe { four_sums(x) }
     }
 }

@@ -127,3 +127,13 @@ pub(super) unsafe fn split(x: __m256i) -> [__m256; 2] {
         [_mm256_cvtph_ps(_mm_unpacklo_epi16(even, odd)), _mm256_cvtph_ps(_mm_unpackhi_epi16(even, odd))]
     }
 }
+
+/// The sums of four vectors' lanes.
+#[inline(always)]
+pub(in crate::simd::dot) unsafe fn four_sums(x: [__m256; 4]) -> [f32; 4] {
+    unsafe {
+        let sums = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+        let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
+        std::mem::transmute::<__m128, [f32; 4]>(sums)
+    }
+}
