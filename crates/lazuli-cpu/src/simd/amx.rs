@@ -5,6 +5,8 @@
 //! normal numbers as zero (Intel, *Architecture Instruction Set Extensions Programming Reference*, TDPBF16PS).
 
 use std::arch::asm;
+#[cfg(target_os = "linux")]
+use std::arch::x86_64::{__cpuid, __cpuid_count};
 
 /// Rows of a tile, and columns of a sum.
 pub const ROWS: usize = 16;
@@ -25,8 +27,10 @@ pub fn available() -> bool {
     const ARCH_PRCTL: usize = 158;
     const REQUEST: usize = 0x1023;
     const TILE_DATA: usize = 18;
-    let leaves = std::arch::x86_64::__cpuid(0).eax;
-    if leaves < 7 || std::arch::x86_64::__cpuid_count(7, 0).edx & NEEDED != NEEDED {
+    // SAFETY: every processor of this architecture answers. Newer compilers know that.
+    #[allow(unused_unsafe)]
+    let has = unsafe { __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & NEEDED == NEEDED };
+    if !has {
         return false;
     }
     let result: isize;
