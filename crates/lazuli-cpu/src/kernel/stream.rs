@@ -67,8 +67,9 @@ impl Ahead {
     }
 }
 
+/// [`ask_pages`] within a kernel.
 #[inline(always)]
-fn ask_each_page<S: Simd>(s: S, start: *const u8, bytes: usize) {
+pub(in crate::kernel) fn ask_each_page<S: Simd>(s: S, start: *const u8, bytes: usize) {
     for at in (0..bytes).step_by(PAGE) {
         s.prefetch_l2(start.wrapping_add(at));
     }

@@ -21,9 +21,8 @@ use std::ops::Range;
 pub(super) const FEW: usize = 4;
 /// Rows of activations that a panel kernel takes together.
 pub(super) const TILE: usize = 4;
-/// Rows from which on products are left to [`super::matrix`] where there are tiles, and how many of them are a unit of rounding.
+/// Rows from which on products are left to [`super::matrix`] where there are tiles.
 pub(super) const MATRIX_FROM: usize = 33;
-const MATRIX_ROWS: usize = 16;
 /// Values of a row that one unit of quantising covers in the row-by-row layout.
 const UNIT: usize = 4 * OCTET;
 /// Values of two groups, which lie interleaved in a tile and whose integer dot products are scaled together.
@@ -218,7 +217,11 @@ impl Activations {
 
     /// Rows of a unit where it stands for whole rows.
     fn unit_rows(self) -> usize {
-        if self.matrix() { MATRIX_ROWS } else { TILE }
+        #[cfg(target_arch = "x86_64")]
+        if self.matrix() {
+            return matrix::ROWS;
+        }
+        TILE
     }
 
     fn padded(self) -> usize {

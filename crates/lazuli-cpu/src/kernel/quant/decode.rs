@@ -3,7 +3,7 @@
 use super::acts::{Activations, FEW, Forms, Row};
 use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, unrolled};
 use super::sides::{PER_OCTET, ROOM, SidePlanes, Sides, Spread};
-use crate::kernel::stream::{PAGE, ask_each_line};
+use crate::kernel::stream::{PAGE, ask_each_line, ask_each_page};
 use crate::simd::{Dot, Isa};
 use std::ops::Range;
 
@@ -134,23 +134,18 @@ impl Job {
         }
     }
 
-    /// Asks for the first line of each page that begins [`PAGES_AHEAD`] after `count` rows from row `n` on.
+    /// Asks for where those pages lie that begin [`PAGES_AHEAD`] after `count` rows from row `n` on.
     #[inline(always)]
-    fn ask_pages<S: Dot>(&self, s: S, n: usize, count: usize) {
+    pub fn ask_pages<S: Dot>(&self, s: S, n: usize, count: usize) {
         let from = self.weights as usize + n * self.row_bytes + PAGES_AHEAD;
         let end = (from + count * self.row_bytes).min(self.weights as usize + self.all * self.row_bytes);
-        let mut page = from.next_multiple_of(PAGE);
-        while page < end {
-            s.prefetch_l2(page as *const u8);
-            page += PAGE;
-        }
+        let page = from.next_multiple_of(PAGE);
+        ask_each_page(s, page as *const u8, end.saturating_sub(page));
     }
 
     /// How far ahead of weight row `n` lies what is asked for while `count` rows from it on are multiplied: a fixed
     /// number of rows or, near the end, the same way into what is read next. Zero if nothing is known of that.
-    #[inline(always)]
-    pub fn ahead<S: Dot>(&self, s: S, n: usize, count: usize) -> usize {
-        self.ask_pages(s, n, count);
+    pub fn ahead(&self, n: usize, count: usize) -> usize {
         let rows = AHEAD.div_ceil(count * self.row_bytes) * count;
         let bytes = rows * self.row_bytes;
         if n + rows < self.rows.end {
@@ -457,7 +452,8 @@ unsafe fn walk<S: Dot, F: Blocks, const R: usize, const M: usize>(s: S, job: &Jo
     unsafe {
         let mut rooms = Rooms::new();
         for n in job.rows.clone().step_by(R) {
-            let ahead = job.ahead(s, n, R);
+            job.ask_pages(s, n, R);
+            let ahead = job.ahead(n, R);
             for token in (0..job.shape.m).step_by(M) {
                 rows::<S, F, R, M>(s, job, n, token, ahead, &mut rooms);
             }

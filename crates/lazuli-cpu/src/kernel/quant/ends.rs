@@ -127,7 +127,8 @@ pub(super) unsafe fn walk<S: Dot, F: Nibbles>(s: S, job: &Job) {
         let none = s.eight_splat(0.0);
         for n in job.rows.clone().step_by(ROWS) {
             let starts = job.starts::<ROWS>(n);
-            let mut stream = starts[0].wrapping_add(job.ahead(s, n, ROWS));
+            job.ask_pages(s, n, ROWS);
+            let mut stream = starts[0].wrapping_add(job.ahead(n, ROWS));
             // Well before they are read: a load of what several stores have just written waits for them.
             if blocks > 0 {
                 let pieces = job.holds(n, ROWS * job.row_bytes + PIECE);

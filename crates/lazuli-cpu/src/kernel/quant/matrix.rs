@@ -8,8 +8,9 @@ use super::acts::Activations;
 use super::blocks::{Blocks, GROUP, OCTET, Octet, Remainder};
 use super::panel::{MOST_NUMBERS, Source, unpack};
 use super::sides::PER_OCTET;
-use crate::kernel::stream::ask_each_line;
-use crate::simd::amx::{DEPTH, LINE, ROWS, TILE, Tiles};
+use crate::kernel::stream::{Ahead, ask_each_line};
+pub(super) use crate::simd::amx::ROWS;
+use crate::simd::amx::{DEPTH, LINE, TILE, Tiles};
 use crate::simd::{Avx512, Columns, Panels, Simd, Stored};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -61,12 +62,7 @@ pub(super) fn panels_bytes(k: usize) -> usize {
 
 /// Where panel `panel` over `run` weights begins.
 pub(super) fn panel_at(panel: usize, run: usize) -> usize {
-    panel * panel_bytes(run)
-}
-
-/// Bytes of a panel over `run` weights.
-fn panel_bytes(run: usize) -> usize {
-    PANEL * run * size_of::<u16>()
+    panel * PANEL * run * size_of::<u16>()
 }
 
 /// Writes 16 rows of `x`, those of `group` that exist, as tiles. What is not finite becomes NaN.
@@ -221,7 +217,7 @@ struct Sums([f32; SUMS / 4]);
 pub(super) unsafe fn multiply(job: &Job) {
     let groups = groups(job.shape.m);
     let (panels, steps) = (job.columns.div_ceil(PANEL), job.run.len() / DEPTH);
-    let (panel_bytes, group_bytes) = (panel_bytes(job.run.len()), ROWS * job.run.len() * size_of::<u16>());
+    let acts = |group| acts_at(job.shape, job.acts, &job.run, group);
     let mut sums = Sums([0.0; SUMS / 4]);
     // SAFETY: the caller's level, panels, activations, scratch and output.
     unsafe {
@@ -230,13 +226,13 @@ pub(super) unsafe fn multiply(job: &Job) {
         let pairs = groups.div_ceil(2);
         for pair in 0..pairs {
             let two = 2 * pair + 1 < groups;
-            let right = [2 * pair, 2 * pair + 1].map(|group| acts_at(job.shape, job.acts, &job.run, group));
-            // Of the next two those that exist.
-            let after = groups.saturating_sub(2 * pair + 2).min(2);
-            let mut soon = Soon::new(right[1].wrapping_add(group_bytes), after * group_bytes, panels * steps);
+            let right = [2 * pair, 2 * pair + 1].map(acts);
+            // Those of the next two groups that exist.
+            let [start, end] = [2 * pair + 2, 2 * pair + 4].map(|group| acts(group.min(groups)));
+            let soon = Ahead { start, bytes: end as usize - start as usize, steps: panels * steps };
             for panel in 0..panels {
                 job.next.ask(s, pair * panels + panel, pairs * panels);
-                let left = job.panels.add(panel * panel_bytes);
+                let left = job.panels.add(panel_at(panel, job.run.len()));
                 let waiting = job.waiting.add((pair * PANELS + panel) * SUMS / 4);
                 if job.run.start == 0 {
                     tiles.zero();
@@ -247,7 +243,7 @@ pub(super) unsafe fn multiply(job: &Job) {
                 let out = job.out.wrapping_add(2 * pair * ROWS * job.stride + panel * PANEL);
                 let out = Outputs { to: out, stride: job.stride, rows, columns };
                 for step in 0..steps {
-                    soon.ask(s);
+                    soon.ask(s, panel * steps + step);
                     if job.run.end == job.shape.k {
                         out.ask(s, step, steps);
                     }
@@ -305,31 +301,6 @@ impl Outputs {
             if row < self.rows {
                 s.prefetch_write(self.to.wrapping_add(row * self.stride + line * ROWS).cast());
             }
-        }
-    }
-}
-
-/// Activations that are multiplied next, asked for little by little.
-struct Soon {
-    line: *const u8,
-    end: *const u8,
-    /// Bytes of a step.
-    step: usize,
-}
-
-impl Soon {
-    fn new(start: *const u8, bytes: usize, steps: usize) -> Self {
-        let step = bytes.div_ceil(steps).next_multiple_of(LINE);
-        Self { line: start, end: start.wrapping_add(bytes), step }
-    }
-
-    /// Asks for a step's share, as far as the second-level cache.
-    #[inline(always)]
-    fn ask(&mut self, s: Level) {
-        let end = self.end.min(self.line.wrapping_add(self.step));
-        while self.line < end {
-            s.prefetch_l2(self.line);
-            self.line = self.line.wrapping_add(LINE);
         }
     }
 }

@@ -346,19 +346,7 @@ impl QuantMatmul {
                 // SAFETY: the scratch holds a panel and then the waiting sums; the weights hold the rows.
                 unsafe {
                     let panel = Panel::new(scratch.as_mut_ptr(), vectors * lanes, run.len());
-                    let source = Source {
-                        level: self.level,
-                        first: self.row(args, n),
-                        row_bytes: self.row_bytes[0],
-                        sides: self.sides(args),
-                        number: n,
-                        rows: columns,
-                        all: self.n - n,
-                        k: self.k,
-                        run: run.clone(),
-                        ahead,
-                        step,
-                    };
+                    let source = Source { ahead, step, ..self.source(args, n, columns, run.clone()) };
                     pack(self.level, &source, vectors, panel);
                     let job = gemm::Job {
                         panel,
@@ -397,29 +385,18 @@ impl QuantMatmul {
             let columns = width.min(rows.end - n);
             let panels = columns.div_ceil(matrix::PANEL);
             let next = if n + columns < rows.end { self.row(args, n + columns) } else { next() };
-            for run in matrix::runs(self.k) {
-                let after = matrix::runs(self.k).find(|after| after.start == run.end);
+            let mut runs = matrix::runs(self.k).peekable();
+            while let Some(run) = runs.next() {
                 // SAFETY: the scratch holds panels and then the waiting sums; the weights hold the rows.
                 unsafe {
                     for panel in 0..panels {
                         let first = n + panel * matrix::PANEL;
-                        let source = Source {
-                            level: self.level,
-                            first: self.row(args, first),
-                            row_bytes: self.row_bytes[0],
-                            sides: self.sides(args),
-                            number: first,
-                            rows: matrix::PANEL.min(n + columns - first),
-                            all: self.n - first,
-                            k: self.k,
-                            run: run.clone(),
-                            ahead: Ahead::NONE,
-                            step: 0,
-                        };
+                        let rows = matrix::PANEL.min(n + columns - first);
+                        let source = self.source(args, first, rows, run.clone());
                         pack(&source, scratch.as_mut_ptr().add(matrix::panel_at(panel, run.len())));
                     }
                     let bytes = |weights: usize| self.row_bytes[0] * weights / self.k;
-                    let (first, weights) = match after {
+                    let (first, weights) = match runs.peek() {
                         Some(after) => (self.row(args, n).wrapping_add(bytes(after.start)), after.len()),
                         None => (next, matrix::runs(self.k).next().map_or(0, |run| run.len())),
                     };
@@ -441,6 +418,23 @@ impl QuantMatmul {
                     });
                 }
             }
+        }
+    }
+
+    /// Weight rows to pack, `rows` from row `n` on, over one run of their weights.
+    fn source(&self, args: &QuantMatmulArgs<'_>, n: usize, rows: usize, run: Range<usize>) -> Source {
+        Source {
+            level: self.level,
+            first: self.row(args, n),
+            row_bytes: self.row_bytes[0],
+            sides: self.sides(args),
+            number: n,
+            rows,
+            all: self.n - n,
+            k: self.k,
+            run,
+            ahead: Ahead::NONE,
+            step: 0,
         }
     }
 

@@ -298,7 +298,8 @@ unsafe fn rows<S: Dot, F: Nibbles, const R: usize, const M: usize>(
 unsafe fn walk<S: Dot, F: Nibbles, const R: usize, const M: usize>(s: S, job: &Job) {
     let mut rooms = Rooms::new();
     for n in job.rows.clone().step_by(R) {
-        let ahead = job.ahead(s, n, R);
+        job.ask_pages(s, n, R);
+        let ahead = job.ahead(n, R);
         for token in (0..job.shape.m).step_by(M) {
             // SAFETY: the caller's job, handed on row by row.
             unsafe { rows::<S, F, R, M>(s, job, (n, token, ahead), &mut rooms) }
