@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 /// A yield that takes longer gave the core to somebody else: alone on it, a thread is back at once.
 const LONG_YIELD: Duration = Duration::from_micros(20);
-/// Waits for which a thread takes its core to be shared after it noticed that: about those of one token.
-const SHARED_WAITS: u32 = 512;
 
 thread_local! {
-    /// How many of the next waits of this thread are on a shared core.
-    static SHARED: Cell<u32> = const { Cell::new(0) };
+    /// What this thread holds of its core.
+    static CORE: Cell<Core> = const { Cell::new(Core::OWN) };
     /// For how long this thread has slept, in all.
     static ASLEEP: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
@@ -20,6 +18,44 @@ thread_local! {
 /// For how long this thread has been asleep at signals, in all.
 pub(super) fn asleep() -> Duration {
     ASLEEP.get()
+}
+
+/// Whether a thread takes its core to be shared with others.
+///
+/// One long yield is little evidence: an interrupt, or a host that gave the core of its virtual machine to another one for a
+/// moment, look like somebody who computes. So the first one makes few waits be those of a shared core, and each further one twice
+/// as many, until for a while there is none.
+#[derive(Clone, Copy)]
+struct Core {
+    /// How many of the next waits are on a shared core.
+    shared: u32,
+    /// How many they become at the next long yield.
+    next: u32,
+    /// Waits on a core of its own since the last of the others.
+    quiet: u32,
+}
+
+impl Core {
+    const FEWEST: u32 = 8;
+    /// About the waits of a token.
+    const MOST: u32 = 512;
+    const OWN: Self = Self { shared: 0, next: Self::FEWEST, quiet: 0 };
+
+    /// Its state after one more wait; that is on a shared core if `shared` is above zero now.
+    fn waited(self) -> Self {
+        if self.shared > 0 {
+            Self { shared: self.shared - 1, ..self }
+        } else if self.quiet < Self::MOST {
+            Self { quiet: self.quiet + 1, ..self }
+        } else {
+            Self::OWN
+        }
+    }
+
+    /// Its state after a long yield.
+    fn yielded_long(self) -> Self {
+        Self { shared: self.next, next: (2 * self.next).min(Self::MOST), quiet: 0 }
+    }
 }
 
 /// How long a waiting thread spins and yields before it sleeps.
@@ -30,9 +66,10 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Between runs: long enough to bridge the sampling of a token, short enough that an idle process uses no CPU.
+    /// Between runs: long enough to bridge the sampling of a token from a large vocabulary, short enough that an idle process uses
+    /// no CPU.
     pub(super) fn between_runs(crowded: bool) -> Self {
-        Self { spin: Duration::from_micros(if crowded { 2 } else { 80 }), yielding: Duration::ZERO }
+        Self { spin: Duration::from_micros(if crowded { 2 } else { 500 }), yielding: Duration::ZERO }
     }
 
     /// At a barrier the others are known to be working, so the wait is short unless a core was taken away.
@@ -47,12 +84,9 @@ impl Patience {
     /// On a core that others use too, whoever spins may keep from it the very worker that it waits for, and whoever
     /// yields may come back last; a sleeper is woken first.
     fn here(self) -> Self {
-        let waits = SHARED.get();
-        if waits == 0 {
-            return self;
-        }
-        SHARED.set(waits - 1);
-        Self { spin: Duration::ZERO, yielding: Duration::ZERO }
+        let core = CORE.get();
+        CORE.set(core.waited());
+        if core.shared > 0 { Self { spin: Duration::ZERO, yielding: Duration::ZERO } } else { self }
     }
 }
 
@@ -120,7 +154,7 @@ impl Signal {
             let yielded = Instant::now();
             std::thread::yield_now();
             if yielded.elapsed() > LONG_YIELD {
-                SHARED.set(SHARED_WAITS);
+                CORE.set(CORE.get().yielded_long());
             }
         }
         self.sleep_past(seen)
@@ -141,5 +175,35 @@ impl Signal {
         let slept = woken.map_or(Duration::ZERO, |woken| woken.saturating_duration_since(began));
         ASLEEP.set(ASLEEP.get() + slept);
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of the next `waits` are on a shared core.
+    fn shared(core: &mut Core, waits: u32) -> u32 {
+        (0..waits)
+            .filter(|_| {
+                let shared = core.shared > 0;
+                *core = core.waited();
+                shared
+            })
+            .count() as u32
+    }
+
+    #[test]
+    fn a_core_is_taken_to_be_shared_for_longer_the_more_often_that_is_seen() {
+        let mut core = Core::OWN;
+        assert_eq!(shared(&mut core, 1000), 0);
+        for expected in [8, 16, 32, 64, 128, 256, 512, 512] {
+            core = core.yielded_long();
+            assert_eq!(shared(&mut core, expected + 100), expected);
+        }
+        // Nothing of it for long enough, and it begins anew.
+        assert_eq!(shared(&mut core, Core::MOST), 0);
+        core = core.yielded_long();
+        assert_eq!(shared(&mut core, 1000), Core::FEWEST);
     }
 }
