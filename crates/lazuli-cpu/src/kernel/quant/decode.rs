@@ -37,6 +37,8 @@ pub(super) struct Job {
     pub rows: Range<usize>,
     /// Weight rows that there are.
     pub all: usize,
+    /// Whether neighbouring rows may be read beside each other where they share a page.
+    pub neighbours: bool,
     /// Output `[m, n]`.
     pub out: *mut f32,
     /// Values between two rows of the output.
@@ -91,7 +93,8 @@ impl Job {
     }
 
     /// How many rows of weights and of activations are best taken at a time: `narrow` of the first with AVX2, whose sixteen
-    /// registers are soon full; with AVX-512 `short` where rows are short, and `within` where they are shorter than a page.
+    /// registers are soon full; with AVX-512 `short` where rows are short, and `within` where they are shorter than a page and
+    /// better read one after the other.
     #[inline(always)]
     pub fn at_a_time<S: Dot>(&self, narrow: usize, short: usize, within: usize) -> (usize, usize) {
         match S::ISA {
@@ -102,8 +105,8 @@ impl Job {
             _ if self.shape.m > 1 => (1, 2),
             Isa::Avx2 => (narrow, 1),
             Isa::Avx512 if self.shape.k <= SHORT => (short, 1),
-            // Hardware that fetches ahead follows one stream within a page.
-            Isa::Avx512 if self.row_bytes < PAGE => (within, 1),
+            // Some hardware that fetches ahead follows one stream within a page.
+            Isa::Avx512 if self.row_bytes < PAGE && !self.neighbours => (within, 1),
             Isa::Avx512 | Isa::Neon => (2, 1),
         }
     }

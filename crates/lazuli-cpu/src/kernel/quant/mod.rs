@@ -62,6 +62,8 @@ pub struct QuantMatmul {
     threads: usize,
     /// Whether workers wait for each other when it is done, so that its last units should be small.
     last: bool,
+    /// Whether neighbouring rows may be read beside each other where they share a page.
+    neighbours: bool,
     /// The units for few rows.
     few: Cut,
     kernels: Kernels,
@@ -161,7 +163,9 @@ impl QuantMatmul {
             return None;
         }
         let few = Cut { large: 0, larges: 0, small: 0 };
-        Some(Self { level, n, k, row_bytes, tile, layout, threads: 1, last: false, few, kernels }.cut_anew())
+        let neighbours = stream::follows_two();
+        let all = Self { level, n, k, row_bytes, tile, layout, threads: 1, last: false, neighbours, few, kernels };
+        Some(all.cut_anew())
     }
 
     /// The same product with its units for few rows, which are asked for too often to be counted each time.
@@ -287,6 +291,7 @@ impl QuantMatmul {
                 acts: args.acts,
                 rows,
                 all: self.n,
+                neighbours: self.neighbours,
                 out: args.out,
                 stride: args.out_stride,
                 next,

@@ -157,6 +157,11 @@ fn product(
             matmul.run(&args, unit..unit + 1, scratch, &mut std::ptr::null);
         }
         assert!(same(&out), "{level} {format:?} n {n} k {k} m {m}: small units show");
+        out.fill(f32::NAN);
+        let args = QuantMatmulArgs { out: out.as_mut_ptr(), ..args };
+        let matmul = QuantMatmul { neighbours: !matmul.neighbours, ..matmul };
+        matmul.run(&args, 0..matmul.units(m), scratch, &mut std::ptr::null);
+        assert!(same(&out), "{level} {format:?} n {n} k {k} m {m}: what rows are read beside shows");
     }
     for row in out.chunks_exact(stride) {
         assert!(row[n..].iter().all(|v| v.is_nan()), "{level} {format:?}: wrote past its columns");
