@@ -100,7 +100,9 @@ fn main() {
         println!("stream {threads}T {:.1} GB/s", stream(memory, threads));
     }
     for format in formats {
-        for (m, k, n) in [(512, 1536, 8960), (512, 8960, 1536), (8, 1536, 8960), (32, 1536, 8960)] {
+        for (m, k, n) in
+            [(512, 1536, 8960), (512, 8960, 1536), (8, 1536, 8960), (32, 1536, 8960), (64, 1536, 8960)]
+        {
             let name = format!("prefill {format:?} m={m} k={k} n={n}");
             if !name.contains(&filter) {
                 continue;

@@ -159,27 +159,41 @@ const fn place<F: Blocks>(g: usize) -> usize {
 /// Stores so many groups of 32 weights of a row, each in a tile of its own.
 #[inline(always)]
 unsafe fn store_row<F: Blocks>(codes: *const i8, numbers: &[f32; MOST_NUMBERS], groups: usize, to: *mut u8) {
-    const HALF: usize = GROUP / 2;
-    for g in 0..groups {
-        // SAFETY: the caller's codes and tiles.
-        unsafe {
-            let from = codes.add(place::<F>(g) * GROUP);
-            let mut halves = [_mm512_setzero_ps(); 2];
-            for (h, half) in halves.iter_mut().enumerate() {
-                let code = _mm512_cvtepi8_epi32(_mm_loadu_si128(from.add(h * HALF).cast()));
-                let at = if F::FINE { 2 * g + h } else { g };
-                let (code, scale) = (_mm512_cvtepi32_ps(code), _mm512_set1_ps(numbers[at]));
-                *half = match (F::MINS, F::FINE) {
-                    (false, _) => _mm512_mul_ps(code, scale),
-                    (true, false) => {
-                        _mm512_fmadd_ps(code, scale, _mm512_set1_ps(numbers[OCTET / GROUP + at]))
-                    }
-                    // The min's negative stands there.
-                    (true, true) => _mm512_fmsub_ps(code, scale, _mm512_set1_ps(numbers[OCTET / HALF + at])),
-                };
+    // SAFETY: the caller's codes and tiles.
+    unsafe {
+        if groups == OCTET / GROUP {
+            // A number that the compiler knows, so that it knows all places as well.
+            for g in 0..OCTET / GROUP {
+                store_group::<F>(codes, numbers, g, to);
             }
-            _mm512_storeu_si512(to.add(g * 2 * TILE).cast(), pack_two(halves[0], halves[1]));
+            return;
         }
+        for g in 0..groups {
+            store_group::<F>(codes, numbers, g, to);
+        }
+    }
+}
+
+/// Stores group `g` of 32 weights of a row.
+#[inline(always)]
+unsafe fn store_group<F: Blocks>(codes: *const i8, numbers: &[f32; MOST_NUMBERS], g: usize, to: *mut u8) {
+    const HALF: usize = GROUP / 2;
+    // SAFETY: the caller's codes and tiles.
+    unsafe {
+        let from = codes.add(place::<F>(g) * GROUP);
+        let mut halves = [_mm512_setzero_ps(); 2];
+        for (h, half) in halves.iter_mut().enumerate() {
+            let code = _mm512_cvtepi8_epi32(_mm_loadu_si128(from.add(h * HALF).cast()));
+            let at = if F::FINE { 2 * g + h } else { g };
+            let (code, scale) = (_mm512_cvtepi32_ps(code), _mm512_set1_ps(numbers[at]));
+            *half = match (F::MINS, F::FINE) {
+                (false, _) => _mm512_mul_ps(code, scale),
+                (true, false) => _mm512_fmadd_ps(code, scale, _mm512_set1_ps(numbers[OCTET / GROUP + at])),
+                // The min's negative stands there.
+                (true, true) => _mm512_fmsub_ps(code, scale, _mm512_set1_ps(numbers[OCTET / HALF + at])),
+            };
+        }
+        _mm512_storeu_si512(to.add(g * 2 * TILE).cast(), pack_two(halves[0], halves[1]));
     }
 }
 

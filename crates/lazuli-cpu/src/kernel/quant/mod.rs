@@ -164,7 +164,8 @@ impl QuantMatmul {
         }
         let few = Cut { large: 0, larges: 0, small: 0 };
         let neighbours = stream::follows_two();
-        let all = Self { level, n, k, row_bytes, tile, layout, threads: 1, last: false, neighbours, few, kernels };
+        let all =
+            Self { level, n, k, row_bytes, tile, layout, threads: 1, last: false, neighbours, few, kernels };
         Some(all.cut_anew())
     }
 
