@@ -13,7 +13,7 @@ use crate::array::buffer;
 use crate::error::{Error, Result};
 use crate::gguf::{self, Metadata};
 use crate::json::read_json;
-use crate::mmap::MappedFile;
+use crate::mmap::{MappedFile, Resident};
 use crate::safetensors;
 use crate::tensor::TensorInfo;
 
@@ -117,6 +117,11 @@ impl Checkpoint {
     /// Says that all weights will be read, again and again: they may come from the disk in large pages.
     pub fn prefer_huge_pages(&self) {
         self.files.iter().for_each(MappedFile::prefer_huge_pages);
+    }
+
+    /// What of the files is in memory, as far as this process has used it; `None` where the system does not say.
+    pub fn resident(&self) -> Option<Resident> {
+        self.files.iter().map(MappedFile::resident).try_fold(Resident::default(), |all, one| Some(all + one?))
     }
 
     /// What describes the model.

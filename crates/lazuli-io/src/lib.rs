@@ -21,7 +21,7 @@ mod tokenizer;
 pub use checkpoint::{Checkpoint, Kind};
 pub use error::{Error, HeaderFault, Result, TensorFault};
 pub use json::parse_json_object;
-pub use mmap::MappedFile;
+pub use mmap::{MappedFile, Resident};
 pub use pages::PageWriter;
 pub use planar::{MlxMode, Quantisation};
 pub use safetensors::{SafetensorsBody, SafetensorsWriter};

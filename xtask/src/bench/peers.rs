@@ -117,6 +117,7 @@ pub fn run(options: &Options) -> Result {
     let threads = system::processors();
     let mut report = Report::new(&engines, threads, options.rounds, &options.args);
     for model in &models {
+        report.read_anew(system::forget(model));
         for &test in &options.tests {
             let readers: Vec<&Engine> = engines.iter().filter(|e| e.reads(model)).collect();
             let mut cells: Vec<Cell> = readers.iter().map(|e| Cell::new(e.name())).collect();

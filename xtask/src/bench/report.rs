@@ -76,6 +76,8 @@ pub struct Report {
     machine: Value,
     engines: Vec<(&'static str, String)>,
     command: String,
+    /// Whether the system's cache had nothing of the models before the first engine read them; `None` without models.
+    anew: Option<bool>,
     rows: Vec<Row>,
 }
 
@@ -94,8 +96,14 @@ impl Report {
             }),
             engines: engines.iter().map(|e| (e.name(), e.version())).collect(),
             command: format!("cargo xtask bench peers {}", kept.join(" ")).trim_end().to_owned(),
+            anew: None,
             rows: Vec::new(),
         }
+    }
+
+    /// Whether the system could be asked to forget one more model before it was read.
+    pub fn read_anew(&mut self, asked: bool) {
+        self.anew = Some(self.anew.unwrap_or(true) && asked);
     }
 
     /// Adds the figures of one model and test.
@@ -118,6 +126,10 @@ impl Report {
         for (engine, version) in &self.engines {
             let _ = writeln!(out, "- {engine}: {version}");
         }
+        out.push_str(match self.anew {
+            Some(true) => "- files: read anew, by lazuli first; then cached for all\n",
+            _ => "- files: cached as they were\n",
+        });
         out.push_str("\n| model | test |");
         for (engine, _) in &self.engines {
             let _ = write!(out, " {engine} |");
@@ -149,7 +161,7 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Result {
         let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
         let all = json!({
-            "machine": self.machine, "command": self.command, "rows": rows,
+            "machine": self.machine, "command": self.command, "read_anew": self.anew, "rows": rows,
             "engines": self.engines.iter().map(|(e, v)| json!({"engine": e, "version": v})).collect::<Vec<_>>(),
         });
         let revision = self.machine["revision"].as_str().unwrap_or("unknown");

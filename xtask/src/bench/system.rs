@@ -1,6 +1,7 @@
 //! What the machine is, and whether it was left alone during a measurement (Linux; elsewhere nothing is known).
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -33,13 +34,27 @@ pub fn memory_gib() -> Option<u64> {
 }
 
 /// A command that keeps to the first `threads` processors, where the system can do that.
-pub fn pinned(program: &std::path::Path, threads: usize) -> Command {
+pub fn pinned(program: &Path, threads: usize) -> Command {
     if !shell::has("taskset") {
         return Command::new(program);
     }
     let mut command = Command::new("taskset");
     command.args(["-c", &format!("0-{}", threads.max(1) - 1)]).arg(program);
     command
+}
+
+/// Has the system forget what it caches of a model's files, so that whoever reads them first decides in pages of which size they
+/// are cached; whether it could be asked to (GNU dd).
+pub fn forget(model: &Path) -> bool {
+    let files: Vec<PathBuf> = match fs::read_dir(model) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| p.is_file()).collect(),
+        Err(_) => vec![model.to_owned()],
+    };
+    files.iter().all(|file| {
+        let mut dd = Command::new("dd");
+        dd.arg(format!("if={}", file.display())).args(["iflag=nocache", "count=0", "status=none"]);
+        shell::output(&mut dd).is_ok()
+    })
 }
 
 /// Times of all processors together, in ticks.
