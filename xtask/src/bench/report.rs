@@ -76,7 +76,7 @@ pub struct Report {
     machine: Value,
     engines: Vec<(&'static str, String)>,
     command: String,
-    /// Whether the system's cache had nothing of the models before the first engine read them; `None` without models.
+    /// Whether the system was asked to forget all models before the first engine read them; `None` without models.
     anew: Option<bool>,
     rows: Vec<Row>,
 }
@@ -127,7 +127,7 @@ impl Report {
             let _ = writeln!(out, "- {engine}: {version}");
         }
         out.push_str(match self.anew {
-            Some(true) => "- files: read anew, by lazuli first; then cached for all\n",
+            Some(true) => "- files: the system was asked to forget them before, so that lazuli reads them anew and all find them cached\n",
             _ => "- files: cached as they were\n",
         });
         out.push_str("\n| model | test |");
