@@ -121,7 +121,7 @@ impl Checkpoint {
 
     /// What of the files is in memory, as far as this process has used it; `None` where the system does not say.
     pub fn resident(&self) -> Option<Resident> {
-        self.files.iter().map(MappedFile::resident).try_fold(Resident::default(), |all, one| Some(all + one?))
+        Resident::of(&self.files)
     }
 
     /// What describes the model.

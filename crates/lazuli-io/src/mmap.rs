@@ -80,16 +80,15 @@ impl MappedFile {
         }
     }
 
-    /// How many bytes of the mapping are in memory, and how many of these the processor finds as huge pages; `None` where the
-    /// system does not say (Linux does).
-    pub fn resident(&self) -> Option<Resident> {
+    /// The addresses of the mapping; `None` for bytes that are no file's.
+    fn addresses(&self) -> Option<Range<usize>> {
         let Bytes::Mapped(map, _) = &self.inner.bytes else { return None };
-        let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
-        Some(Resident::of(&maps, map.as_ptr() as usize..map.as_ptr() as usize + map.len()))
+        let start = map.as_ptr() as usize;
+        Some(start..start + map.len())
     }
 }
 
-/// What of a file is in memory, in bytes.
+/// What of files is in memory, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Resident {
     /// All of it.
@@ -99,15 +98,23 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// Adds up what Linux's `smaps` says of the mappings that begin within `range`.
-    fn of(maps: &str, range: Range<usize>) -> Self {
+    /// How much of some files this process has in memory, and how much of that the processor finds as huge pages; `None` where the
+    /// system does not say (Linux does).
+    pub(crate) fn of(files: &[MappedFile]) -> Option<Self> {
+        let ranges = files.iter().map(MappedFile::addresses).collect::<Option<Vec<_>>>()?;
+        // Once for all: the system walks the page tables of everything for it.
+        Some(Self::parse(&std::fs::read_to_string("/proc/self/smaps").ok()?, &ranges))
+    }
+
+    /// Adds up what Linux's `smaps` says of the mappings that begin within one of `ranges`.
+    fn parse(maps: &str, ranges: &[Range<usize>]) -> Self {
         let (mut all, mut within) = (Self::default(), false);
         for line in maps.lines() {
             // A mapping's first line begins with its addresses, the others with a name and a colon.
             if let Some((start, _)) = line.split_once('-')
                 && let Ok(start) = usize::from_str_radix(start, 16)
             {
-                within = range.contains(&start);
+                within = ranges.iter().any(|range| range.contains(&start));
             } else if within && let Some((name, value)) = line.split_once(':') {
                 let kib = || value.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
                 match name {
@@ -118,13 +125,6 @@ impl Resident {
             }
         }
         all
-    }
-}
-
-impl std::ops::Add for Resident {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self { bytes: self.bytes + other.bytes, huge: self.huge + other.huge }
     }
 }
 
@@ -210,9 +210,10 @@ mod tests {
         let maps = "1000-3000 r--p 00000000 08:01 7    /models/a-b: c.gguf\nSize: 8 kB\nRss:  4096 kB\nFilePmdMapped: 2048 kB\n\
             VmFlags: rd mr\n3000-9000 r--p 00002000 08:01 7 /models/a-b: c.gguf\nRss: 12 kB\nFilePmdMapped: 0 kB\n\
             9000-a000 rw-p 00000000 00:00 0 \nRss: 4 kB\nFilePmdMapped: 4 kB\n";
-        assert_eq!(Resident::of(maps, 0x1000..0x9000), Resident { bytes: 4108 << 10, huge: 2 << 20 });
-        assert_eq!(Resident::of(maps, 0x3000..0x4000), Resident { bytes: 12 << 10, huge: 0 });
-        assert_eq!(Resident::of(maps, 0xa000..0xb000), Resident::default());
+        let found = |range: Range<usize>| Resident::parse(maps, std::slice::from_ref(&range));
+        assert_eq!(found(0x1000..0x9000), Resident { bytes: 4108 << 10, huge: 2 << 20 });
+        assert_eq!(found(0x3000..0x4000), Resident { bytes: 12 << 10, huge: 0 });
+        assert_eq!(found(0xa000..0xb000), Resident::default());
     }
 
     #[test]
@@ -223,9 +224,9 @@ mod tests {
         std::fs::write(&path, vec![1u8; 1 << 20]).unwrap();
         let file = MappedFile::open(&path).unwrap();
         assert_eq!(file.iter().map(|&b| usize::from(b)).sum::<usize>(), 1 << 20);
-        let resident = file.resident().unwrap();
+        let resident = Resident::of(&[file]).unwrap();
         assert!(resident.bytes == 1 << 20 && resident.huge <= 1 << 20, "{resident:?}");
-        assert_eq!(MappedFile::from_bytes(vec![0; 9], "owned").resident(), None);
+        assert_eq!(Resident::of(&[MappedFile::from_bytes(vec![0; 9], "owned")]), None);
     }
 
     #[test]

@@ -115,9 +115,9 @@ fn name_of(path: &Path) -> String {
 pub fn run(options: &Options) -> Result {
     let (models, engines) = (options.found_models()?, options.engines()?);
     let threads = system::processors();
-    let mut report = Report::new(&engines, threads, options.rounds, &options.args);
+    let anew = models.iter().all(|model| system::forget(model));
+    let mut report = Report::new(&engines, threads, options.rounds, &options.args, anew);
     for model in &models {
-        report.read_anew(system::forget(model));
         for &test in &options.tests {
             let readers: Vec<&Engine> = engines.iter().filter(|e| e.reads(model)).collect();
             let mut cells: Vec<Cell> = readers.iter().map(|e| Cell::new(e.name())).collect();

@@ -76,14 +76,14 @@ pub struct Report {
     machine: Value,
     engines: Vec<(&'static str, String)>,
     command: String,
-    /// Whether the system was asked to forget all models before the first engine read them; `None` without models.
-    anew: Option<bool>,
+    /// Whether the system was asked to forget all models before the first engine read them.
+    anew: bool,
     rows: Vec<Row>,
 }
 
 impl Report {
     /// Without rows yet.
-    pub fn new(engines: &[Engine], threads: usize, rounds: usize, args: &[String]) -> Self {
+    pub fn new(engines: &[Engine], threads: usize, rounds: usize, args: &[String], anew: bool) -> Self {
         // Folders of this machine have no place in a record.
         let kept =
             args.chunks(2).filter(|pair| !["--models", "--peers", "--out"].contains(&pair[0].as_str()));
@@ -96,14 +96,9 @@ impl Report {
             }),
             engines: engines.iter().map(|e| (e.name(), e.version())).collect(),
             command: format!("cargo xtask bench peers {}", kept.join(" ")).trim_end().to_owned(),
-            anew: None,
+            anew,
             rows: Vec::new(),
         }
-    }
-
-    /// Whether the system could be asked to forget one more model before it was read.
-    pub fn read_anew(&mut self, asked: bool) {
-        self.anew = Some(self.anew.unwrap_or(true) && asked);
     }
 
     /// Adds the figures of one model and test.
@@ -126,9 +121,10 @@ impl Report {
         for (engine, version) in &self.engines {
             let _ = writeln!(out, "- {engine}: {version}");
         }
-        out.push_str(match self.anew {
-            Some(true) => "- files: the system was asked to forget them before, so that lazuli reads them anew and all find them cached\n",
-            _ => "- files: cached as they were\n",
+        out.push_str(if self.anew {
+            "- files: the system was asked to forget them before, so that lazuli reads them anew and all find them cached\n"
+        } else {
+            "- files: cached as they were\n"
         });
         out.push_str("\n| model | test |");
         for (engine, _) in &self.engines {
@@ -220,7 +216,7 @@ mod tests {
     #[test]
     fn a_table_has_a_column_for_each_engine() {
         let engines = [Engine::MlxLm("python".into())];
-        let mut report = Report::new(&engines, 2, 3, &["--models".into(), "/secret".into()]);
+        let mut report = Report::new(&engines, 2, 3, &["--models".into(), "/secret".into()], true);
         report.add("m.gguf", Test::Prefill(512), vec![cell("mlx-lm", &[12.34])]);
         let text = report.markdown();
         assert!(text.contains("| m.gguf | prefill 512, tok/s | 12.3 | - | - |"), "{text}");
