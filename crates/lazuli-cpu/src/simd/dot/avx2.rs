@@ -447,14 +447,6 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     }
 
     #[inline(always)]
-    unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors {
-        unsafe {
-            let x = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(x as i64));
-            let factors = _mm_mullo_epi16(x, _mm_loadu_si128(by.cast()));
-            [_mm256_broadcastsi128_si256(factors), _mm256_setzero_si256()]
-        }
-    }
-    #[inline(always)]
     unsafe fn factors_six_bits<const R: usize>(
         self,
         p: [*const u8; R],

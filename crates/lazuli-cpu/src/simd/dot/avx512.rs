@@ -495,13 +495,6 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     }
 
     #[inline(always)]
-    unsafe fn factors_u8(self, x: u64, by: *const i16) -> __m512i {
-        unsafe {
-            let x = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(x as i64));
-            _mm512_zextsi128_si512(_mm_mullo_epi16(x, _mm_loadu_si128(by.cast())))
-        }
-    }
-    #[inline(always)]
     unsafe fn factors_six_bits<const R: usize>(
         self,
         p: [*const u8; R],

@@ -323,32 +323,16 @@ pub trait Dot: Panels {
     /// `p` must be valid for writing them.
     unsafe fn store_wide(self, p: *mut f32, x: Self::Wide);
 
-    /// 8 unsigned bytes, the first in the low bits, each times its number in `by`; the other lanes are 0.
-    ///
-    /// # Safety
-    /// `by` must be valid for reading 8 values; products must fit 16 bits.
-    unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors;
     /// Of `R` blocks of Q4_K or Q5_K the scales, each times its number in `by`, and the mins, for [`Dot::add_six_bits`]:
     /// how they are spread over the rows is the level's business.
     ///
     /// # Safety
     /// Each of `p` must be valid for reading 20 bytes and `by` for 8 values; products must fit 16 bits.
-    #[inline(always)]
     unsafe fn factors_six_bits<const R: usize>(
         self,
         p: [*const u8; R],
         by: *const i16,
-    ) -> [(Self::Factors, Self::Eight); R] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut all = [(self.factors_u8(0, by), self.eight_splat(0.0)); R];
-            for r in 0..R {
-                let [scales, mins] = six_bits(p[r].add(4));
-                all[r] = (self.factors_u8(scales, by), self.eight_u8(mins));
-            }
-            all
-        }
-    }
+    ) -> [(Self::Factors, Self::Eight); R];
     /// Adds `d unit totals - dmin mins sums` of `R` blocks, which begin with their `d` and `dmin`, to `acc` of row `m`. The
     /// mins are those of [`Dot::factors_six_bits`], the sums those of 8 groups.
     ///

@@ -4,7 +4,7 @@
 // the token, and pointers are vouched for by the callers of the trait's unsafe methods.
 
 use super::bits::BitTables;
-use super::{Dot, FIRST_LANES};
+use super::{Dot, FIRST_LANES, six_bits};
 use crate::simd::Neon;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -397,12 +397,21 @@ impl<const DOT: bool> Dot for Neon<DOT> {
     }
 
     #[inline(always)]
-    unsafe fn factors_u8(self, x: u64, by: *const i16) -> Self::Factors {
+    unsafe fn factors_six_bits<const R: usize>(
+        self,
+        p: [*const u8; R],
+        by: *const i16,
+    ) -> [(Self::Factors, Self::Eight); R] {
         unsafe {
-            let x = vreinterpretq_s16_u16(vmovl_u8(vcreate_u8(x)));
-            let factors = vmulq_s16(x, vld1q_s16(by));
-            let zero = vdupq_n_s32(0);
-            [vmovl_s16(vget_low_s16(factors)), vmovl_high_s16(factors), zero, zero]
+            let mut all = [([vdupq_n_s32(0); 4], self.eight_splat(0.0)); R];
+            for r in 0..R {
+                let [scales, mins] = six_bits(p[r].add(4));
+                let scales = vreinterpretq_s16_u16(vmovl_u8(vcreate_u8(scales)));
+                let factors = vmulq_s16(scales, vld1q_s16(by));
+                (all[r].0[0], all[r].0[1]) = (vmovl_s16(vget_low_s16(factors)), vmovl_high_s16(factors));
+                all[r].1 = self.eight_u8(mins);
+            }
+            all
         }
     }
     #[inline(always)]

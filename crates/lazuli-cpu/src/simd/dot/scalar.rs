@@ -2,7 +2,7 @@
 //!
 //! There are no instructions to enable here, and 64 bytes of plain code are long: they stay calls.
 
-use super::Dot;
+use super::{Dot, six_bits};
 use crate::simd::Scalar;
 use half::f16;
 use lazuli_quant::float8::e4m3_to_f32;
@@ -219,10 +219,17 @@ impl Dot for Scalar {
     }
 
     #[inline]
-    unsafe fn factors_u8(self, x: u64, by: *const i16) -> [i16; 16] {
-        // SAFETY: the caller vouches for the numbers.
-        let by = unsafe { by.cast::<[i16; 8]>().read_unaligned() };
-        from_fn(|i| if i < 8 { i16::from(x.to_le_bytes()[i]) * by[i] } else { 0 })
+    unsafe fn factors_six_bits<const R: usize>(
+        self,
+        p: [*const u8; R],
+        by: *const i16,
+    ) -> [([i16; 16], [f32; 8]); R] {
+        // SAFETY: the caller vouches for the blocks and the numbers.
+        let (bits, by) = unsafe { (p.map(|p| six_bits(p.add(4))), by.cast::<[i16; 8]>().read_unaligned()) };
+        bits.map(|[scales, mins]| {
+            let factor = |i: usize| i16::from(scales.to_le_bytes()[i]) * by[i];
+            (from_fn(|i| if i < 8 { factor(i) } else { 0 }), self.eight_u8(mins))
+        })
     }
     #[inline]
     unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> [i16; 16] {

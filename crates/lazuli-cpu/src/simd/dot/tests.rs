@@ -58,7 +58,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 let small = s.low_nibbles(s.bytes(p));
                 let dot = s.dot_unsigned(s.no_sums(), small, small);
                 let other = s.dot_unsigned(s.no_sums(), small, s.low_nibbles(v));
-                let pairs = s.factors_u8(bits & 0x3f3f_3f3f_3f3f_3f3f, by.as_ptr());
+                let pairs = s.factors_six_bits([p], by.as_ptr())[0].0;
                 let quads = s.factors_i8(p.add(7), by.as_ptr());
                 let acc = match op {
                     22 => s.add_pairs::<0>(dot, [dot, other], pairs),
