@@ -122,6 +122,47 @@ impl Array {
         Ok(Self::ready(shape, dtype, View { planes, layout, stack: None }, None))
     }
 
+    /// Arrays `[count, ..shape]`, one for each of `shapes`, whose entries take turns in `buffer`: the first entry of
+    /// each, then the second of each. What `count` entries of all of them use lies together at the buffer's beginning,
+    /// however many there could be. Each array may be written in place as if it had a buffer of its own.
+    ///
+    /// # Errors
+    /// If the buffer is too short, or the type is a packed format.
+    ///
+    /// # Panics
+    /// If somebody else holds the buffer.
+    ///
+    /// ```
+    /// # use lazuli_core::{Array, DType, Buffer, Runtime};
+    /// let buffer = Buffer::from_vec(vec![0i32, 1, 2, 10, 11, 12]);
+    /// let parts = Array::interleaved(buffer, 2, &[[1].into(), [2].into()], DType::I32)?;
+    /// let second = parts[1].contiguous();
+    /// Runtime::reference().eval(&[&second])?;
+    /// assert_eq!(second.as_slice::<i32>()?, &[1, 2, 11, 12]);
+    /// # Ok::<(), lazuli_core::Error>(())
+    /// ```
+    pub fn interleaved(buffer: Buffer, count: usize, shapes: &[Shape], dtype: DType) -> Result<Vec<Self>> {
+        let size = dtype
+            .size()
+            .ok_or_else(|| Error::Decode { dtype, why: "packed rows have no entries of one size".into() })?;
+        let stride: usize = shapes.iter().map(Shape::elements).sum();
+        let whole: Shape = [count, stride].into();
+        let needed = whole.elements() * size;
+        if needed > buffer.len() {
+            return Err(Error::OutOfBounds { shape: whole, dtype, needed, offset: 0, found: buffer.len() });
+        }
+        let (mut arrays, mut ranges, mut start) = (Vec::new(), Vec::new(), 0);
+        for entry in shapes {
+            let shape: Shape = std::iter::once(count).chain(entry.iter().copied()).collect();
+            let layout = Layout::spaced(&shape, stride);
+            ranges.push(start * size..(start + layout.reach(&shape)) * size);
+            arrays.push((shape, layout));
+            start += entry.elements();
+        }
+        let ready = |((shape, layout), part)| Self::ready(shape, dtype, View::new(part, layout), None);
+        Ok(arrays.into_iter().zip(buffer.weave(&ranges)).map(ready).collect())
+    }
+
     /// Arrays of one shape and type as one array with a leading axis, without a copy: each stays where it lies.
     /// Only [`Array::expert_matmul`] reads the result, and it cannot be viewed in another shape.
     ///
@@ -284,7 +325,8 @@ impl Array {
         }
         let (base, layout) = match self.locked().as_ref() {
             Some(Lazy { op: Op::View(layout), inputs }) => (inputs[0].clone(), make(layout)),
-            _ => (self.clone(), make(&Layout::contiguous(self.shape()))),
+            Some(lazy) => (self.clone(), make(&lazy.op.layout(self.shape()))),
+            None => (self.clone(), make(&Layout::contiguous(self.shape()))),
         };
         Self::lazy(Op::View(layout), &[&base], shape, self.dtype())
     }
@@ -296,7 +338,8 @@ impl Array {
         }
         match self.locked().as_ref() {
             Some(Lazy { op: Op::View(layout), .. }) => layout.clone(),
-            _ => Layout::contiguous(self.shape()),
+            Some(lazy) => lazy.op.layout(self.shape()),
+            None => Layout::contiguous(self.shape()),
         }
     }
 

@@ -19,9 +19,10 @@ pub const ALIGNMENT: usize = 16 * 1024;
 /// Bytes of a huge page, on x86 and on Arm with pages of 4 KB. One entry of the TLB for as much, in place of 512, is worth
 /// a third of the bandwidth that a core gets where page tables are nested (a virtual machine).
 pub const HUGE_PAGE: usize = 2 << 20;
-/// Buffers from here on ask for huge pages: those that contexts of many tokens fill. The first use of such a page clears 2 MB
-/// and may wait until the system has moved others out of the way, up to 0.3 s in all, and a short answer is done before.
-const LARGE: usize = 256 << 20;
+/// Buffers from here on ask for huge pages. The first use of such a page clears 2 MB and may wait until the system has moved
+/// others out of the way: what is large and used here and there would make a short answer wait, and take memory that it
+/// does not need. The KV pool is used from its beginning on (see [`crate::Array::interleaved`]).
+const LARGE: usize = 8 << 20;
 
 /// A shared handle to a range of bytes. Cloning shares; nothing is copied.
 #[derive(Clone)]
@@ -53,6 +54,8 @@ enum Owner {
     Mapped(Arc<dyn Mapped>),
     /// An exclusive part of a larger buffer.
     Part { _whole: Buffer },
+    /// A part in whose gaps others lie: of its bytes only some are its own.
+    Woven { _whole: Buffer },
     /// Lent by a recycler, to which it returns.
     Lent { memory: Option<Buffer>, home: Arc<Shelf> },
 }
@@ -146,6 +149,28 @@ impl Buffer {
             .collect()
     }
 
+    /// Parts that may overlap, for arrays that lie in one another's gaps ([`crate::Array::interleaved`]), so that nobody
+    /// may borrow or write the bytes of one: only backends can, which know which of them are an array's.
+    ///
+    /// # Panics
+    /// If a range goes beyond the buffer, or somebody else holds the buffer too.
+    pub(crate) fn weave(self, ranges: &[Range<usize>]) -> Vec<Self> {
+        assert!(self.is_unique(), "a shared buffer cannot be cut into exclusive parts");
+        let part = |range: &Range<usize>| {
+            assert!(range.start <= range.end && range.end <= self.len(), "{range:?} exceeds {}", self.len());
+            // SAFETY: the range lies inside the buffer, as asserted.
+            let start = unsafe { self.0.start.add(range.start) };
+            let owner = Owner::Woven { _whole: self.clone() };
+            Self(Arc::new(Region { start, len: range.len(), writable: self.0.writable, owner }))
+        };
+        ranges.iter().map(part).collect()
+    }
+
+    /// Whether some of the bytes in this range are another array's.
+    fn is_woven(&self) -> bool {
+        matches!(self.0.owner, Owner::Woven { .. })
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.0.len
@@ -176,7 +201,11 @@ impl Buffer {
     }
 
     /// The bytes.
+    ///
+    /// # Panics
+    /// If some of them are other arrays' ([`crate::Array::interleaved`]).
     pub fn as_bytes(&self) -> &[u8] {
+        assert!(!self.is_woven(), "bytes between which other arrays lie cannot be borrowed");
         // SAFETY: `start` points to `len` initialised bytes that the owner keeps alive. Backends write only
         // to buffers of a plan in progress, which nobody reads before its ticket is done.
         unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.len) }
@@ -200,9 +229,10 @@ impl Buffer {
     /// Writes `bytes` at `offset`, safely, when this is the only handle.
     ///
     /// # Panics
-    /// If the buffer is shared or read-only, or the range lies outside it.
+    /// If the buffer is shared, read-only or has other arrays in between, or the range lies outside it.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
-        assert!(self.is_unique() && self.0.writable, "only a uniquely held, writable buffer can be written");
+        let own = self.is_unique() && self.0.writable && !self.is_woven();
+        assert!(own, "only a uniquely held, writable buffer can be written");
         assert!(
             offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len()),
             "write outside the buffer"
@@ -214,6 +244,14 @@ impl Buffer {
 }
 
 impl Buffer {
+    /// The bytes, others' in between included: for the reference interpreter, which runs one step at a time and copies
+    /// what it reads.
+    pub(crate) fn all_bytes(&self) -> &[u8] {
+        // SAFETY: `start` points to `len` initialised bytes that the owner keeps alive, and nothing is written while the
+        // interpreter reads: see `store`.
+        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.len) }
+    }
+
     /// Writes `bytes` at `offset` of a buffer that may be shared: for the reference interpreter, which runs
     /// one step at a time and copies what it reads.
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
@@ -243,7 +281,7 @@ impl Drop for Region {
                     free.push(memory);
                 }
             }
-            Owner::Foreign { .. } | Owner::Mapped(_) | Owner::Part { .. } => {}
+            Owner::Foreign { .. } | Owner::Mapped(_) | Owner::Part { .. } | Owner::Woven { .. } => {}
         }
     }
 }

@@ -236,8 +236,15 @@ impl Node {
     pub fn own_layout(&self) -> Layout {
         match &self.source {
             Source::Leaf { strides, .. } => Layout { offset: 0, strides: strides.clone() },
-            Source::Op { .. } => Layout::contiguous(&self.shape),
+            Source::Op { op, .. } => op.layout(&self.shape),
         }
+    }
+
+    /// Bytes of storage of the node's own.
+    pub fn storage_bytes(&self) -> usize {
+        let dense = || self.dtype.bytes(self.shape.rows(), self.shape.last_dim()).unwrap_or(0);
+        let spaced = |size| self.own_layout().reach(&self.shape) * size;
+        self.dtype.size().map_or_else(dense, spaced)
     }
 }
 

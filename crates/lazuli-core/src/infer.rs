@@ -35,7 +35,7 @@ pub(crate) fn infer(op: &Op, inputs: &[&Array]) -> Inferred {
         Op::ExpertMatmul => expert_matmul(inputs),
         Op::TopK { count } => top_k(*count, inputs[0]),
         Op::Concat { axis } => concat(*axis, inputs),
-        Op::KvWrite => kv_write(inputs),
+        Op::KvWrite { .. } => kv_write(inputs),
         Op::Fused(fused) => fused.infer(inputs),
     }
 }

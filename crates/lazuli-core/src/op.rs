@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{DType, Fused, Layout};
+use crate::{DType, Fused, Layout, Shape};
 
 /// An `f32` attribute, compared by its bits so that operations can be hashed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -163,12 +163,23 @@ pub enum Op {
     /// Key or value rows into the pages of the pool: inputs `pool [pages, heads, page_size, dim]`,
     /// `rows [tokens, heads, dim]`, `slots [tokens]` (i32, `page * page_size + row`; negative ones are skipped).
     /// The result is the pool; it takes over the memory of a pool that nobody else holds.
-    KvWrite,
+    KvWrite {
+        /// Elements from one page of the pool to the next, of the result as well.
+        stride: usize,
+    },
     /// An operation that means a graph of the others, and that a backend may run faster.
     Fused(Fused),
 }
 
 impl Op {
+    /// How the operation's result, of this shape, lies in storage of its own (views have none).
+    pub(crate) fn layout(&self, shape: &Shape) -> Layout {
+        match self {
+            Self::KvWrite { stride } => Layout::spaced(shape, *stride),
+            _ => Layout::contiguous(shape),
+        }
+    }
+
     /// The operation's name, for messages and listings.
     pub fn name(&self) -> &'static str {
         match self {
@@ -186,7 +197,7 @@ impl Op {
             Self::ExpertMatmul => "expert_matmul",
             Self::TopK { .. } => "top_k",
             Self::Concat { .. } => "concat",
-            Self::KvWrite => "kv_write",
+            Self::KvWrite { .. } => "kv_write",
             Self::Fused(fused) => fused.name(),
         }
     }

@@ -101,10 +101,10 @@ impl Interpreter {
                 let parts: Vec<Values> = (0..step.inputs.len()).map(load).collect::<Result<_>>()?;
                 concat(*axis, &parts, &step.inputs, &out.shape)
             }
-            Op::KvWrite => kv_write(load(0)?, &load(1)?, &load(2)?, &out.shape)?,
+            Op::KvWrite { .. } => kv_write(load(0)?, &load(1)?, &load(2)?, &out.shape)?,
             Op::View(_) | Op::Fused(_) => return Err(unsupported(step, "it is not a primitive")),
         };
-        store(&values, &bindings.view(&self.plan, out), out.dtype);
+        store(&values, &bindings.view(&self.plan, out), out);
         Ok(())
     }
 }
@@ -130,7 +130,7 @@ fn load(view: &View, operand: &Operand) -> Result<Values> {
     }
     let mut indices = Vec::with_capacity(operand.shape.elements());
     view.layout.for_each(&operand.shape, |i| indices.push(i));
-    let bytes = view.planes[0].bytes();
+    let bytes = &view.planes[0].buffer.all_bytes()[view.planes[0].offset..];
     Ok(match operand.dtype {
         DType::F32 => Values::Float(read(bytes, &indices, f32::from_le_bytes)),
         DType::F16 => Values::Float(read(bytes, &indices, |b| f16::from_le_bytes(b).to_f32())),
@@ -180,7 +180,8 @@ impl Decoded {
 }
 
 /// Rounds values to a type and writes them from the view's start on.
-fn store(values: &Values, view: &View, dtype: DType) {
+fn store(values: &Values, view: &View, out: &Operand) {
+    let dtype = out.dtype;
     let len = match values {
         Values::Float(v) => v.len(),
         Values::Int(v) => v.len(),
@@ -202,8 +203,13 @@ fn store(values: &Values, view: &View, dtype: DType) {
             DType::Quant(_) => {}
         }
     }
-    let plane = &view.planes[0];
-    plane.buffer.store(plane.offset + view.layout.offset * dtype.size().unwrap_or(0), &bytes);
+    let (plane, size) = (&view.planes[0], dtype.size().unwrap_or(0));
+    let store = |at: usize, bytes: &[u8]| plane.buffer.store(plane.offset + at * size, bytes);
+    if view.layout.is_contiguous(&out.shape) {
+        return store(view.layout.offset, &bytes);
+    }
+    let mut elements = bytes.chunks_exact(size.max(1));
+    view.layout.for_each(&out.shape, |at| elements.next().into_iter().for_each(|element| store(at, element)));
 }
 
 fn unary(op: Unary, x: &Values) -> Values {

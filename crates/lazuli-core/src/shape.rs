@@ -136,6 +136,23 @@ impl Layout {
         Self { offset: 0, strides }
     }
 
+    /// Entries of the first axis that have no gaps in them and begin `stride` elements apart, from the start of the
+    /// storage.
+    pub fn spaced(shape: &Shape, stride: usize) -> Self {
+        let mut layout = Self::contiguous(shape);
+        if let Some(first) = layout.strides.first_mut() {
+            *first = stride;
+        }
+        layout
+    }
+
+    /// How far apart entries of the first axis begin, if they have no gaps in them and follow one another.
+    pub fn spacing(&self, shape: &Shape) -> Option<usize> {
+        let whole = Self::contiguous(shape);
+        let (&found, &least) = (self.strides.first()?, whole.strides.first()?);
+        (self.strides[1..] == whole.strides[1..] && found >= least).then_some(found)
+    }
+
     /// Whether the elements lie row-major without gaps (the offset may be anything).
     pub fn is_contiguous(&self, shape: &Shape) -> bool {
         let mut expected = 1;

@@ -1,7 +1,7 @@
 //! What plans promise: pruning, sharing memory by lifetime, in-place writes, caching by structure.
 
 use lazuli_core::plan::{Place, StepKind};
-use lazuli_core::{Array, DType, Op, Runtime};
+use lazuli_core::{Array, Buffer, DType, Op, Runtime};
 use proptest::prelude::*;
 
 fn vector(values: &[f32]) -> Array {
@@ -58,6 +58,39 @@ fn a_pool_that_nobody_else_holds_is_written_in_place() {
     assert_eq!(page[2 * 5..3 * 5], [0.0, 1.0, 2.0, 3.0, 4.0]);
     assert_eq!(page[20 + 2 * 5..20 + 3 * 5], [5.0, 6.0, 7.0, 8.0, 9.0]);
     assert_eq!(page.iter().filter(|&&v| v != 0.0).count(), 14);
+}
+
+#[test]
+fn pools_in_each_others_gaps_are_written_in_place() {
+    let rt = Runtime::reference();
+    let home = Buffer::zeroed(3 * (4 + 6) * 4).expect("small");
+    let start = home.as_ptr();
+    let shapes = [[1, 2, 2].into(), [1, 2, 3].into()];
+    let mut pools = Array::interleaved(home, 3, &shapes, DType::F32).expect("enough room");
+    for step in 0..3 {
+        let slots = Array::from_slice(&[2 * step + 1], [1]);
+        let written: Vec<Array> = pools
+            .drain(..)
+            .map(|pool| {
+                let rows = Array::full([1, 1, pool.shape()[3]], 1.0 + step as f32, DType::F32);
+                pool.kv_write(&rows, &slots)
+            })
+            .collect();
+        rt.eval(&written.iter().collect::<Vec<_>>()).expect("runs");
+        pools = written;
+    }
+    let at = |pool: &Array| pool.view().expect("ready").planes[0].buffer.as_ptr();
+    assert_eq!([at(&pools[0]), at(&pools[1])], [start, start.wrapping_add(4 * 4)]);
+    assert!(pools[0].as_slice::<f32>().is_err(), "it has gaps");
+    // A view of a write that is still to be done knows of the gaps too.
+    let slots = Array::from_slice(&[-1], [1]);
+    let second = pools.pop().expect("two").kv_write(&Array::full([1, 1, 3], 9.0, DType::F32), &slots);
+    let last = second.slice(3, 2..3).reshape([6]);
+    let first = pools.pop().expect("one left").contiguous();
+    rt.eval(&[&first, &last, &second]).expect("runs");
+    let wanted = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 3.0, 3.0];
+    assert_eq!(first.as_slice::<f32>().expect("contiguous"), wanted);
+    assert_eq!(last.as_slice::<f32>().expect("contiguous"), [0.0, 1.0, 0.0, 2.0, 0.0, 3.0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use lazuli_cpu::kernel::attention::{Arrays, Attention, Batch, Shape};
+use lazuli_cpu::kernel::attention::{Arrays, Attention, Batch, Shape, Strides};
 use lazuli_cpu::kernel::elementwise::{Access, Elementwise, Input, Instr, Operation, Output, Program};
 use lazuli_cpu::kernel::matmul_float::{MatmulFloat, Weights};
 use lazuli_cpu::kernel::{Element, gated, norm, stream};
@@ -195,7 +195,8 @@ impl Bench {
                 kv_heads,
                 dim,
                 v_dim,
-                v_stride: v_dim,
+                keys: Strides::dense(kv_heads, page_size, dim),
+                values: Strides::dense(kv_heads, page_size, v_dim),
                 pages,
                 page_size,
                 sequences: 1,

@@ -1,6 +1,6 @@
 //! Reading rows by index, joining arrays, and writing rows into the KV pool.
 
-use crate::{Array, Op};
+use crate::{Array, Layout, Op};
 
 impl Array {
     /// Rows of `self` (`[n, ..]`) at `indices` (i32, any shape): an embedding lookup. Rows of packed weights
@@ -57,9 +57,12 @@ impl Array {
 
     /// `self`, a KV pool `[pages, heads, page_size, dim]`, with `rows` `[tokens, heads, dim]` written at
     /// `slots` `[tokens]` (i32, `page * page_size + row`; negative ones are skipped). When nobody else holds
-    /// the pool, the rows are written in place and nothing is copied.
+    /// the pool, the rows are written in place and nothing is copied. Pages may lie apart (see
+    /// [`Array::interleaved`]); those of the result lie as they did.
     #[track_caller]
     pub fn kv_write(self, rows: &Array, slots: &Array) -> Self {
-        Self::apply(Op::KvWrite, &[&self, rows, slots])
+        let dense = Layout::contiguous(self.shape()).strides.first().copied();
+        let stride = self.layout().spacing(self.shape()).or(dense).unwrap_or(0);
+        Self::apply(Op::KvWrite { stride }, &[&self, rows, slots])
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Placer<'a> {
     /// Makes the value that a step writes: new storage, or the KV pool's own when nobody else reads that.
     fn define(&mut self, draft: &Draft) {
         let node = &self.graph.nodes[draft.output as usize];
-        if draft.kind == StepKind::Op(Op::KvWrite) {
+        if let StepKind::Op(Op::KvWrite { .. }) = draft.kind {
             let (pool, layout) = self.graph.base(draft.inputs[0]);
             let asked = self.graph.outputs.iter().any(|&output| self.graph.base(output).0 == pool);
             let dying = match self.graph.nodes[pool as usize].source {
@@ -106,13 +106,13 @@ impl<'a> Placer<'a> {
                 Source::Op { .. } => true,
             };
             let alone = self.readers[pool as usize].len() == 1 && !asked;
-            if dying && alone && layout == Layout::contiguous(&node.shape) {
+            if dying && alone && layout == node.own_layout() {
                 self.value_of[draft.output as usize] = self.value_of[pool as usize];
                 return;
             }
         }
-        let bytes = node.dtype.bytes(node.shape.rows(), node.shape.last_dim()).unwrap_or(0);
-        self.add(draft.output as usize, Value { bytes, place: Place::Arena(0) });
+        let value = Value { bytes: node.storage_bytes(), place: Place::Arena(0) };
+        self.add(draft.output as usize, value);
     }
 
     fn value(&self, node: u32) -> usize {

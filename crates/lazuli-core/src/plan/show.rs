@@ -64,7 +64,7 @@ impl Step {
                 let experts = operand.shape[0];
                 operand.bytes() / experts * self.inputs[2].shape.elements().min(experts)
             }
-            StepKind::Op(Op::KvWrite) if input == 0 => 0,
+            StepKind::Op(Op::KvWrite { .. }) if input == 0 => 0,
             StepKind::Op(Op::Fused(Fused::PagedAttention(_))) if input == 1 || input == 2 => 0,
             StepKind::Op(Op::Fused(Fused::LatentAttention(_))) if input == 1 => 0,
             _ if operand.layout.strides.contains(&0) => 4,
@@ -74,7 +74,11 @@ impl Step {
 
     /// Bytes that the step writes.
     pub fn bytes_written(&self) -> usize {
-        if self.kind == StepKind::Op(Op::KvWrite) { self.inputs[1].bytes() } else { self.output.bytes() }
+        let written = match self.kind {
+            StepKind::Op(Op::KvWrite { .. }) => &self.inputs[1],
+            _ => &self.output,
+        };
+        written.bytes()
     }
 }
 

@@ -6,20 +6,22 @@ use lazuli_core::plan::{Operand, Place, Step};
 
 use super::compile::{Stage, Wave, element};
 use super::task::{AttentionTask, Kernel, Loc};
-use crate::kernel::attention::{Attention, Shape};
+use crate::kernel::attention::{Attention, Shape, Strides};
 
 impl Wave<'_> {
     /// Binds attention; `step`'s inputs are those of [`PagedAttention`].
     pub fn attention(&mut self, op: &PagedAttention, step: &Step) {
         let (q, keys, values, table) = (&step.inputs[0], &step.inputs[1], &step.inputs[2], &step.inputs[3]);
-        let (values_at, v_stride) = self.rows_of_pages(values);
+        let (keys_at, key_strides) = self.rows_of_pages(keys);
+        let (values_at, value_strides) = self.rows_of_pages(values);
         let shape = Shape {
             tokens: q.shape[0],
             heads: q.shape[1],
             kv_heads: keys.shape[1],
             dim: q.shape[2],
             v_dim: values.shape[3],
-            v_stride,
+            keys: key_strides,
+            values: value_strides,
             pages: keys.shape[0],
             page_size: keys.shape[2],
             sequences: table.shape[0],
@@ -31,7 +33,7 @@ impl Wave<'_> {
         };
         let kernel = Attention::new(self.machine.level, shape);
         let (q_at, q_stride) = self.rows_of_heads(q, DType::F32);
-        let mut inputs = vec![q_at, self.dense(keys), values_at];
+        let mut inputs = vec![q_at, keys_at, values_at];
         inputs.extend(step.inputs[3..6].iter().map(|operand| self.dense(operand)));
         inputs.extend(step.inputs.get(6).map(|sinks| self.dense_f32(sinks)));
         let shared_bytes = kernel.shared_scratch_bytes();
@@ -61,11 +63,15 @@ impl Wave<'_> {
         }))
     }
 
-    /// A pool whose rows may be parts of longer ones, and the elements from one to the next.
-    fn rows_of_pages(&mut self, pool: &Operand) -> (Loc, usize) {
-        let &[_, heads, page_size, dim] = &pool.shape[..] else { return (self.dense(pool), 0) };
-        let stride = pool.layout.strides[2];
-        let even = pool.layout.strides[..] == [heads * page_size * stride, page_size * stride, stride, 1];
-        if even { (Loc::of(pool), stride) } else { (self.dense(pool), dim) }
+    /// A pool `[pages, heads, page_size, dim]` whose pages may lie apart and whose rows may be parts of longer ones.
+    pub fn rows_of_pages(&mut self, pool: &Operand) -> (Loc, Strides) {
+        let (heads, page_size, dim) = (pool.shape[1], pool.shape[2], pool.shape[3]);
+        let (page, row) = (pool.layout.strides[0], pool.layout.strides[2]);
+        let even = pool.layout.strides[1..] == [page_size * row, row, 1];
+        if even {
+            (Loc::of(pool), Strides { page, row })
+        } else {
+            (self.dense(pool), Strides::dense(heads, page_size, dim))
+        }
     }
 }

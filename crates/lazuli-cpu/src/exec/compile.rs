@@ -197,7 +197,7 @@ impl Wave<'_> {
             Op::ExpertMatmul => self.experts(step),
             Op::TopK { .. } => self.choice((1, 1), GroupRank::Largest, step),
             Op::Concat { axis } => self.concat(*axis, step),
-            Op::KvWrite => self.kv_write(step),
+            Op::KvWrite { .. } => self.kv_write(step),
             Op::Fused(Fused::LatentAttention(op)) => self.latent_attention(*op, step)?,
             Op::Fused(fused) => self.fused(fused, step),
             Op::View(_) => return Err(unsupported(step, "views are not steps")),
@@ -364,7 +364,7 @@ impl Wave<'_> {
         let (heads, dim) = (rows.shape[1], rows.shape[2]);
         if pool.value != out.value {
             // Somebody else still holds the pool: the rows go into a copy of it.
-            self.copy(Stage::Dense, pool, out.dtype, Loc::of(out));
+            self.copy_into(Stage::Dense, pool, (out.dtype, &out.layout), Loc::of(out));
         }
         let (from, stride) = self.rows_of_heads(rows, rows.dtype);
         let slots_at = self.dense(slots);
@@ -374,6 +374,7 @@ impl Wave<'_> {
             dim,
             pages: pool.shape[0],
             page_size: pool.shape[2],
+            page: out.layout.strides[0],
             stride,
             rows: element(rows.dtype),
             pool: element(out.dtype),

@@ -18,6 +18,7 @@ impl Wave<'_> {
     pub fn latent_attention(&mut self, op: LatentAttention, step: &Step) -> Result<()> {
         let (q, rows, table) = (&step.inputs[0], &step.inputs[1], &step.inputs[4]);
         let (key_up, value_up) = (&step.inputs[2], &step.inputs[3]);
+        let (rows_at, keys) = self.rows_of_pages(rows);
         let shape = Shape {
             rows: attention::Shape {
                 tokens: q.shape[0],
@@ -25,7 +26,8 @@ impl Wave<'_> {
                 kv_heads: 1,
                 dim: rows.shape[3],
                 v_dim: value_up.shape[1],
-                v_stride: rows.shape[3],
+                keys,
+                values: keys,
                 pages: rows.shape[0],
                 page_size: rows.shape[2],
                 sequences: table.shape[0],
@@ -44,7 +46,7 @@ impl Wave<'_> {
         let kernel = Latent::new(self.machine.level, shape, self.machine.threads);
         self.need_scratch(kernel.worker_scratch_bytes());
         let (q_at, q_stride) = self.rows_of_heads(q, DType::F32);
-        let mut inputs = vec![q_at, self.dense(rows)];
+        let mut inputs = vec![q_at, rows_at];
         inputs.extend(step.inputs[4..7].iter().map(|operand| self.dense(operand)));
         let task = LatentTask { kernel, shape: shape.rows, q_stride, key, value };
         self.push_units(Stage::Main, Kernel::AttendLatents(task), &inputs, Loc::of(&step.output), 1);

@@ -48,8 +48,10 @@ pub struct Shape {
     pub dim: usize,
     /// Elements of a value.
     pub v_dim: usize,
-    /// Elements from one value of a page to the next: `v_dim`, or more where values are parts of longer rows.
-    pub v_stride: usize,
+    /// How keys lie in their pool.
+    pub keys: Strides,
+    /// How values do, whose rows may be parts of longer ones.
+    pub values: Strides,
     /// Pages of the pool.
     pub pages: usize,
     /// Positions in a page.
@@ -68,6 +70,22 @@ pub struct Shape {
     pub window: Option<usize>,
 }
 
+/// How rows lie in a pool `[pages, kv_heads, page_size, dim]`, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strides {
+    /// From one page to the next; a page has no gaps but those after its rows.
+    pub page: usize,
+    /// From one row to the next.
+    pub row: usize,
+}
+
+impl Strides {
+    /// A pool without gaps.
+    pub fn dense(kv_heads: usize, page_size: usize, dim: usize) -> Self {
+        Self { page: kv_heads * page_size * dim, row: dim }
+    }
+}
+
 /// The arrays of an attention step.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrays {
@@ -75,9 +93,9 @@ pub struct Arrays {
     pub q: *const f32,
     /// Elements from one token's queries to the next token's.
     pub q_stride: usize,
-    /// Keys `[pages, kv_heads, page_size, dim]`.
+    /// Keys `[pages, kv_heads, page_size, dim]`, as far apart as the shape says.
     pub keys: *const u8,
-    /// Values `[pages, kv_heads, page_size, v_dim]`, rows `v_stride` apart; perhaps the first parts of the keys.
+    /// Values `[pages, kv_heads, page_size, v_dim]`, the same; perhaps the first parts of the keys.
     pub values: *const u8,
     /// One logit for each head that only the denominator sees, f32 `[heads]`; null for none.
     pub sinks: *const f32,

@@ -7,7 +7,7 @@ use super::error::checked;
 use super::{Element, IndexError};
 use crate::simd::Level;
 
-/// Puts `rows [tokens, heads, dim]` (f32) into a pool `[pages, heads, page_size, dim]`.
+/// Puts `rows [tokens, heads, dim]` into a pool `[pages, heads, page_size, dim]`, whose pages may lie apart.
 #[derive(Debug, Clone, Copy)]
 pub struct KvWrite {
     /// The vector level.
@@ -20,6 +20,8 @@ pub struct KvWrite {
     pub pages: usize,
     /// Tokens of a page.
     pub page_size: usize,
+    /// Elements from one page to the next.
+    pub page: usize,
     /// Elements from one token's rows to the next token's, in the input.
     pub stride: usize,
     /// The input's type.
@@ -51,7 +53,7 @@ impl KvWrite {
             let (page, row) = (slot / self.page_size, slot % self.page_size);
             for head in 0..self.heads {
                 let from = (token * self.stride + head * self.dim) * self.rows.size();
-                let to = ((page * self.heads + head) * self.page_size + row) * self.dim * self.pool.size();
+                let to = (page * self.page + (head * self.page_size + row) * self.dim) * self.pool.size();
                 // SAFETY: the slot was checked; the rest is the caller's promise.
                 unsafe { copy_row(self.level, self.rows, self.pool, self.dim, rows.add(from), pool.add(to)) };
             }
@@ -69,7 +71,7 @@ mod tests {
     fn rows_land_in_their_slots_and_nowhere_else() {
         let (heads, dim, pages, page_size) = (2, 24, 3, 4);
         let slots = [5, -1, 0, 11];
-        let stride = heads * dim + 3;
+        let (stride, page) = (heads * dim + 3, heads * page_size * dim + 5);
         let rows = Random::new(3).floats(slots.len() * stride);
         for level in levels() {
             let kv = KvWrite {
@@ -78,20 +80,21 @@ mod tests {
                 dim,
                 pages,
                 page_size,
+                page,
                 stride,
                 rows: Element::F32,
                 pool: Element::F16,
             };
-            let mut pool = vec![0x1234_u16; pages * heads * page_size * dim];
+            let mut pool = vec![0x1234_u16; pages * page];
             let mut want = pool.clone();
             // SAFETY: rows and pool have their shapes.
             let done = unsafe { kv.run(0..4, rows.as_ptr().cast(), &slots, pool.as_mut_ptr().cast()) };
             assert_eq!(done, Ok(()));
             for (token, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot >= 0) {
-                let (page, row) = (*slot as usize / page_size, *slot as usize % page_size);
+                let (first, row) = (*slot as usize / page_size * page, *slot as usize % page_size);
                 for (head, i) in (0..heads).flat_map(|head| (0..dim).map(move |i| (head, i))) {
                     let value = half::f16::from_f32(rows[token * stride + head * dim + i]);
-                    want[((page * heads + head) * page_size + row) * dim + i] = value.to_bits();
+                    want[first + (head * page_size + row) * dim + i] = value.to_bits();
                 }
             }
             assert!(pool == want, "{level}");

@@ -1,14 +1,18 @@
 //! [`KvPool`]: the memory of all keys and values, as one pair of arrays per layer.
 
-use lazuli_core::{Array, Buffer};
+use lazuli_core::{Array, Buffer, Shape};
 
 use super::pages::FreePages;
 use super::{KvSpec, LayerKv, PAGE_SIZE, SequencePages};
 use crate::{Error, Result};
 
 /// The keys and values of all sequences of one model: for each layer two arrays
-/// `[pages, heads, PAGE_SIZE, dim]`, exclusive parts of one buffer. Layers that look back equally far have equally
-/// many pages and one page table, see [`KvSpec::groups`].
+/// `[pages, heads, PAGE_SIZE, dim]`. Layers that look back equally far have equally many pages and one page table,
+/// see [`KvSpec::groups`].
+///
+/// A page of all layers of a group lies together in memory, and the lowest free pages are taken first. So what is in
+/// use lies together too, in huge pages of the system where it has them, and nothing beyond it is touched: a pool that
+/// could hold a long context costs no more than the short one in it.
 ///
 /// A forward pass replaces the arrays by written ones and keeps no handle to the old ones, so that evaluation
 /// writes in place. Whoever runs the pass must evaluate [`KvPool::pending`] with its results, every time.
@@ -38,19 +42,22 @@ impl KvPool {
         if spec.pages == 0 || spec.pages > max {
             return Err(Error::PoolSize { pages: spec.pages, max });
         }
-        let mut parts = alloc(spec.bytes())?.split(&spec.parts()).into_iter();
-        let (groups, sizes) = (spec.group_of_layers(), spec.groups());
-        let mut array = |pages: usize, heads: usize, dim: usize| {
-            let missing = lazuli_core::Error::OutOfMemory { bytes: 0, what: "a layer of the KV pool" };
-            let part = parts.next().ok_or(missing)?;
-            Array::from_buffer(part, 0, [pages, heads, PAGE_SIZE, dim], spec.dtype)
+        let parts = alloc(spec.bytes())?.split(&spec.parts());
+        let groups = spec.group_of_layers();
+        let mut arrays = Vec::new();
+        for ((number, group), part) in spec.groups().iter().enumerate().zip(parts) {
+            let members = spec.layers.iter().zip(&groups).filter(|&(_, &of)| of == number);
+            let page = |l: &LayerKv, dim: usize| -> Shape { [l.heads, PAGE_SIZE, dim].into() };
+            let shapes: Vec<Shape> =
+                members.flat_map(|(l, _)| [page(l, l.key_dim), page(l, l.value_dim)]).collect();
+            arrays.push(Array::interleaved(part, group.pages, &shapes, spec.dtype)?.into_iter());
+        }
+        let missing = || lazuli_core::Error::OutOfMemory { bytes: 0, what: "a layer of the KV pool" };
+        let layer = |&group: &usize| {
+            let mut next = || arrays[group].next().ok_or_else(missing);
+            Ok(LayerPool { keys: next()?, values: next()? })
         };
-        let layer = |(l, &group): (&LayerKv, &usize)| {
-            let pages = sizes[group].pages;
-            let (keys, values) = (array(pages, l.heads, l.key_dim)?, array(pages, l.heads, l.value_dim)?);
-            Ok(LayerPool { keys, values })
-        };
-        let layers = spec.layers.iter().zip(&groups).map(layer).collect::<Result<_>>()?;
+        let layers = groups.iter().map(layer).collect::<Result<_>>()?;
         let free = FreePages::new(&spec);
         Ok(Self { spec, layers, groups, free })
     }
@@ -138,6 +145,29 @@ mod tests {
         assert_eq!(asked, 3 * 64 * 48);
         assert_eq!(pool.layers.iter().map(|l| l.keys.bytes() + l.values.bytes()).sum::<usize>(), asked);
         assert_eq!((pool.spec().pages_per_sequence(), pool.free_pages()), (2, 3));
+    }
+
+    #[test]
+    fn a_page_of_all_layers_lies_together() {
+        let mut home = 0;
+        let pool = KvPool::new(spec(), |bytes| {
+            let buffer = Buffer::zeroed(bytes)?;
+            home = buffer.as_ptr() as usize;
+            Ok(buffer)
+        })
+        .unwrap();
+        let page = PAGE_SIZE * spec().bytes_per_token();
+        let mut next = home;
+        for array in pool.layers.iter().flat_map(|l| [&l.keys, &l.values]) {
+            let view = array.view().unwrap();
+            assert_eq!(view.planes[0].buffer.as_ptr() as usize, next);
+            assert_eq!(view.layout.strides[0] * 2, page);
+            next += array.bytes() / 3;
+        }
+        assert_eq!(next, home + page);
+        let mut sequence = pool.sequence();
+        sequence.grow(PAGE_SIZE + 1).unwrap();
+        assert_eq!(sequence.table(0).collect::<Vec<_>>(), [0, 1], "the lowest pages");
     }
 
     #[test]

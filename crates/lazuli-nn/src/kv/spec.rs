@@ -110,19 +110,21 @@ impl KvSpec {
         self.parts().iter().sum()
     }
 
+    /// Elements of a page in all layers of a group together.
+    fn page_elements(&self, group: &Group) -> usize {
+        let layers = self.layers.iter().filter(|layer| self.window(layer) == group.window);
+        layers.map(|layer| layer.elements() * PAGE_SIZE).sum()
+    }
+
     /// Length of a row of the page table: fixed, so that a longer sequence has the same plan.
     pub fn pages_per_sequence(&self) -> usize {
         self.context.div_ceil(PAGE_SIZE)
     }
 
-    /// Bytes of each part of the pool: keys and values of each layer, in order.
+    /// Bytes of each part of the pool: one for each of [`KvSpec::groups`].
     pub(super) fn parts(&self) -> Vec<usize> {
         let size = self.dtype.size().unwrap_or(0);
-        let parts = |layer: &LayerKv| {
-            let rows = self.group(self.window(layer)).pages * layer.heads * PAGE_SIZE;
-            [rows * layer.key_dim * size, rows * layer.value_dim * size]
-        };
-        self.layers.iter().flat_map(parts).collect()
+        self.groups().iter().map(|group| group.pages * self.page_elements(group) * size).collect()
     }
 
     fn window(&self, layer: &LayerKv) -> Option<usize> {

@@ -55,6 +55,8 @@ struct Attention {
     sinks: bool,
     /// Elements of a value, which are the first of the key; `None` for values of their own.
     prefix: Option<usize>,
+    /// Whether there is something else between one page and the next.
+    apart: bool,
 }
 
 fn attention(table: &mut Table) {
@@ -68,6 +70,7 @@ fn attention(table: &mut Table) {
         pool: DType::F32,
         sinks: false,
         prefix: None,
+        apart: false,
     };
     let mut add = |name: &str, case: Attention| {
         for pool in [DType::F32, DType::F16] {
@@ -89,7 +92,10 @@ fn attention(table: &mut Table) {
     add("window", Attention { op: PagedAttention { window: Some(5), ..plain }, ..base });
     add("softcap", Attention { op: PagedAttention { softcap: Some(2.0.into()), ..plain }, ..base });
     add("sinks", Attention { sinks: true, ..base });
-    add("latents", Attention { heads: 20, kv_heads: 1, dim: 40, prefix: Some(24), ..base });
+    let latents = Attention { heads: 20, kv_heads: 1, dim: 40, prefix: Some(24), ..base };
+    add("latents", latents);
+    add("pages apart", Attention { apart: true, ..base });
+    add("latents apart", Attention { apart: true, ..latents });
 }
 
 impl Attention {
@@ -104,9 +110,13 @@ impl Attention {
         let sequence: Vec<i32> = runs.iter().flat_map(|&(s, _, n)| vec![s; n]).collect();
         let position: Vec<i32> =
             runs.iter().flat_map(|&(_, p, n)| (p..p + n as i32).collect::<Vec<_>>()).collect();
-        let pool = [pages, self.kv_heads, self.page, self.dim];
+        let lanes = self.kv_heads + usize::from(self.apart);
         let q = r.floats([tokens, self.heads, self.dim], DType::F32);
-        let (keys, values) = (r.floats(pool, self.pool), r.floats(pool, self.pool));
+        let mut pool = || {
+            let whole = r.floats([pages, lanes, self.page, self.dim], self.pool);
+            if self.apart { whole.slice(1, 0..self.kv_heads) } else { whole }
+        };
+        let (keys, values) = (pool(), pool());
         let values = self.prefix.map_or(values, |dim| keys.slice(-1, 0..dim));
         let sinks = self.sinks.then(|| r.floats([self.heads], DType::F32));
         let (sequence, position) = (Array::from_vec(sequence, [tokens]), Array::from_vec(position, [tokens]));

@@ -101,4 +101,12 @@ fn lookups(table: &mut Table) {
         let rows = r.floats([3, 6, 8], DType::F32).slice(1, 2..4);
         pool.kv_write(&rows, &Array::from_slice(&[7, 1, 2], [3]))
     });
+    table.case("kv write into pages that lie apart", 0.0, |r| {
+        let pool = r.floats([3, 5, 4, 8], DType::F16).slice(1, 0..2);
+        let rows = r.floats([3, 2, 8], DType::F32);
+        let once = pool.kv_write(&rows, &Array::from_slice(&[7, 1, 10], [3]));
+        let part = once.slice(3, 2..7).cast(DType::F32);
+        let twice = once.kv_write(&(&rows * 2.0), &Array::from_slice(&[8, -1, 0], [3]));
+        Array::concat(&[&part, &twice.cast(DType::F32)], -1)
+    });
 }

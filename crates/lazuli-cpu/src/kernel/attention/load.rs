@@ -2,7 +2,7 @@
 
 use super::super::element::{BF16, F16, F32, Float};
 use super::super::{Element, stream};
-use super::{Job, KEYS};
+use super::{Job, KEYS, Strides};
 use crate::simd::Simd;
 
 /// Which of the two pools.
@@ -19,9 +19,7 @@ pub(in crate::kernel) struct PagedRows<'a> {
     /// The pages of the sequence; those of all positions that are read must exist.
     pub pages: &'a [i32],
     pub page_size: usize,
-    /// Elements from one page to the next, and from one row to the next.
-    pub page: usize,
-    pub stride: usize,
+    pub strides: Strides,
     /// F32, F16 or BF16 (others are refused by a panic).
     pub element: Element,
 }
@@ -31,7 +29,7 @@ impl PagedRows<'_> {
     #[inline(always)]
     unsafe fn row(&self, position: usize) -> (*const u8, usize) {
         let (page, row) = (position / self.page_size, position % self.page_size);
-        let at = self.pages[page] as usize * self.page + row * self.stride;
+        let at = self.pages[page] as usize * self.strides.page + row * self.strides.row;
         // SAFETY: the caller's promise: the position's page exists.
         (unsafe { self.start.add(at * self.element.size()) }, self.page_size - row)
     }
@@ -41,7 +39,7 @@ impl PagedRows<'_> {
     unsafe fn run<E: Float>(&self, position: usize, count: usize) -> Rows<E> {
         // SAFETY: the caller's promise.
         let (first, left) = unsafe { self.row(position) };
-        Rows { first: first.cast(), stride: self.stride, count: left.min(count) }
+        Rows { first: first.cast(), stride: self.strides.row, count: left.min(count) }
     }
 
     /// Converts the first `dim` elements of `count` rows from position `start` on to rows `to_row` apart; the padding
@@ -81,7 +79,7 @@ impl PagedRows<'_> {
                 let rows = left.min(count - done);
                 let (from, to) = (from.cast::<E::Bits>(), to.add(done * to_row));
                 for row in 0..rows {
-                    convert::<S, E>(s, from.add(row * self.stride), to.add(row * to_row), dim, padded);
+                    convert::<S, E>(s, from.add(row * self.strides.row), to.add(row * to_row), dim, padded);
                 }
                 done += rows;
             }
@@ -114,18 +112,17 @@ impl Job<'_> {
     fn rows_of(&self, pool: Pool) -> PagedRows<'_> {
         let shape = &self.attention.shape;
         let sequence = self.schedule.batch.sequence[self.tile.tokens.start] as usize;
-        let (base, stride) = match pool {
-            Pool::Keys => (self.arrays.keys, shape.dim),
-            Pool::Values => (self.arrays.values, shape.v_stride),
+        let (base, strides) = match pool {
+            Pool::Keys => (self.arrays.keys, shape.keys),
+            Pool::Values => (self.arrays.values, shape.values),
         };
-        let head = self.tile.kv_head * shape.page_size * stride;
+        let head = self.tile.kv_head * shape.page_size * strides.row;
         PagedRows {
             // Within the first page of the pool.
             start: base.wrapping_add(head * shape.kv.size()),
             pages: &self.schedule.batch.page_table[sequence * shape.pages_per_sequence..],
             page_size: shape.page_size,
-            page: shape.kv_heads * shape.page_size * stride,
-            stride,
+            strides,
             element: shape.kv,
         }
     }
@@ -145,7 +142,7 @@ impl Job<'_> {
             // SAFETY: the positions are the tile's.
             let (first, left) = unsafe { rows.row(position) };
             let count = left.min(keys.end - position);
-            stream::ask_pages(self.attention.level, first, count * rows.stride * rows.element.size());
+            stream::ask_pages(self.attention.level, first, count * rows.strides.row * rows.element.size());
             position += count;
         }
     }
@@ -184,7 +181,7 @@ impl Ahead {
     pub(super) fn new(job: &Job<'_>, pool: Pool, start: usize) -> Self {
         let (pages, end) = (job.rows_of(pool), job.tile.keys.end);
         let start = start.min(end - 1);
-        let (wanted, stride) = (KEYS.min(end - start), pages.stride * pages.element.size());
+        let (wanted, stride) = (KEYS.min(end - start), pages.strides.row * pages.element.size());
         // SAFETY: the positions are the tile's, which sees at least one.
         let (first, turn) = unsafe { pages.row(start) };
         let jump = if turn < wanted {

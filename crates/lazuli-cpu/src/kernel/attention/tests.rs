@@ -2,7 +2,7 @@
 
 use super::super::testing::{Level, Random, assert_close, levels, stored};
 use super::super::{Element, IndexError};
-use super::{Arrays, Attention, Batch, Shape};
+use super::{Arrays, Attention, Batch, Shape, Strides};
 
 /// A batch with its pool, and what attention over it should give.
 struct Case {
@@ -55,14 +55,16 @@ impl Case {
             sequence.extend(std::iter::repeat_n(run, len));
             position.extend((start..start + len).map(|p| p as i32));
         }
-        let tokens = sequence.len();
+        // Pages lie apart by a row that is nobody's.
+        let (tokens, page_rows) = (sequence.len(), kv_heads * page_size + 1);
         let shape = Shape {
             tokens,
             heads,
             kv_heads,
             dim,
             v_dim,
-            v_stride: v_dim,
+            keys: Strides { page: page_rows * dim, row: dim },
+            values: Strides { page: page_rows * v_dim, row: v_dim },
             pages,
             page_size,
             sequences,
@@ -73,8 +75,8 @@ impl Case {
             window,
         };
         let q = random.floats(tokens * heads * dim);
-        let (keys, k) = stored(kv, &random.floats(pages * kv_heads * page_size * dim));
-        let (values, v) = stored(kv, &random.floats(pages * kv_heads * page_size * v_dim));
+        let (keys, k) = stored(kv, &random.floats(pages * page_rows * dim));
+        let (values, v) = stored(kv, &random.floats(pages * page_rows * v_dim));
         let sinks = sinks.then(|| random.floats(heads));
         let mut case = Self { shape, q, keys, values, sinks, page_table, sequence, position, want: vec![] };
         case.want = case.oracle(&k, &v);
@@ -95,7 +97,8 @@ impl Case {
             let row = |j: usize| {
                 let entry = self.sequence[token] as usize * s.pages_per_sequence + j / s.page_size;
                 let page = self.page_table[entry] as usize;
-                (page * s.kv_heads + head / (s.heads / s.kv_heads)) * s.page_size + j % s.page_size
+                let head = head / (s.heads / s.kv_heads);
+                page * (s.kv_heads * s.page_size + 1) + head * s.page_size + j % s.page_size
             };
             let q = &self.q[(token * s.heads + head) * s.dim..][..s.dim];
             let mut scores: Vec<f64> = (first..=position)

@@ -160,8 +160,7 @@ unsafe fn expand<S: Simd>(s: S, job: &Job<'_>, start: usize, count: usize) {
         start: job.arrays.rows,
         pages: &job.batch.page_table[sequence * shape.rows.pages_per_sequence..],
         page_size: shape.rows.page_size,
-        page: shape.rows.page_size * dim,
-        stride: dim,
+        strides: shape.rows.keys,
         element: shape.rows.kv,
     };
     // SAFETY: the schedule checked the pages of all positions that the run sees; the rest is the caller's promise.

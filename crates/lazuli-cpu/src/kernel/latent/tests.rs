@@ -43,7 +43,8 @@ impl Case {
             kv_heads: 1,
             dim,
             v_dim,
-            v_stride: dim,
+            keys: attention::Strides { page: (page_size + 1) * dim, row: dim },
+            values: attention::Strides { page: (page_size + 1) * dim, row: dim },
             pages,
             page_size,
             sequences,
@@ -55,7 +56,7 @@ impl Case {
         };
         let q = random.floats(tokens * heads * (nope + rope));
         let (key_up, value_up) = (random.floats(heads * rank * nope), random.floats(heads * rank * v_dim));
-        let (words, read) = stored(kv, &random.floats(pages * page_size * dim));
+        let (words, read) = stored(kv, &random.floats(pages * (page_size + 1) * dim));
         let page_table = (0..pages as i32).rev().collect();
         let mut case = Self {
             shape: Shape { rows, nope, rank },
@@ -96,7 +97,7 @@ impl Case {
                 let q = &self.q[(token * s.heads + head) * q_dim..][..q_dim];
                 let row = |j: usize| {
                     let entry = self.sequence[token] as usize * s.pages_per_sequence + j / s.page_size;
-                    let at = self.page_table[entry] as usize * s.page_size + j % s.page_size;
+                    let at = self.page_table[entry] as usize * (s.page_size + 1) + j % s.page_size;
                     &rows[at * s.dim..][..s.dim]
                 };
                 let positions = 0..=self.position[token] as usize;
