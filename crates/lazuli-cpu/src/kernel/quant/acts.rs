@@ -64,7 +64,9 @@ impl Forms {
     pub const VALUES: Self = Self(8);
     /// [`Tile::spans`], with their scales and sums.
     pub const SPANS: Self = Self(16);
-    const ALL: Self = Self(31);
+    /// [`Row::parted`].
+    pub const PARTED: Self = Self(32);
+    const ALL: Self = Self(63);
 
     fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -91,6 +93,9 @@ pub(super) struct Row {
     /// The codes again, of each 256 the first halves of four groups, then their second halves, and the same of the other four:
     /// the order of nibbles in eight blocks of Q4_0 as [`Dot::bytes_of_four`] takes them.
     pub halved: *const u8,
+    /// The same with the even codes of a group in place of its first half, and the odd ones in place of its second: the order of
+    /// nibbles where neighbours share a byte.
+    pub parted: *const u8,
     /// The values themselves, for weights that are multiplied as floats.
     pub values: *const f32,
 }
@@ -229,7 +234,9 @@ impl Activations {
     }
 
     fn row_bytes(self) -> usize {
-        self.padded() * (1 + 1 + 1 + 4) + self.padded() / GROUP * (4 + 4 + 2 + 4) + self.padded() / OCTET * 4
+        self.padded() * (1 + 1 + 1 + 1 + 4)
+            + self.padded() / GROUP * (4 + 4 + 2 + 4)
+            + self.padded() / OCTET * 4
     }
 
     fn row_units(self) -> usize {
@@ -269,13 +276,14 @@ impl Activations {
             let codes = base.add(m * self.row_bytes());
             let paired = codes.add(self.padded());
             let halved = paired.add(self.padded());
-            let values = halved.add(self.padded()).cast::<f32>();
+            let parted = halved.add(self.padded());
+            let values = parted.add(self.padded()).cast::<f32>();
             let scales = values.add(self.padded());
             let sums = scales.add(self.padded() / GROUP);
             let units = sums.add(self.padded() / GROUP);
             let multiples = units.add(self.padded() / OCTET).cast::<i16>();
             let fine_sums = multiples.add(self.padded() / GROUP);
-            Row { codes, scales, sums, units, multiples, fine_sums, paired, halved, values }
+            Row { codes, scales, sums, units, multiples, fine_sums, paired, halved, parted, values }
         }
     }
 
@@ -562,11 +570,20 @@ unsafe fn quantise_row<S: Dot>(s: S, shape: Activations, x: *const f32, row: Row
                     codes.add(half * HALF).copy_to_nonoverlapping(to, HALF);
                 }
             }
+            if shape.forms.has(Forms::PARTED) {
+                for half in 0..OCTET / HALF {
+                    let (g, odd) = (half / 2, half % 2);
+                    let to = row.parted.add(at + halved_at::<S>(g, odd)).cast_mut();
+                    for i in 0..HALF {
+                        to.add(i).write(codes.add(g * GROUP + 2 * i + odd).read());
+                    }
+                }
+            }
         }
     }
 }
 
-/// Where the first or second half of group `g` of 256 codes begins in [`Row::halved`].
+/// Where the first or second half of group `g` of 256 codes begins in [`Row::halved`], and its even or odd ones in [`Row::parted`].
 #[inline(always)]
 pub(super) fn halved_at<S: Dot>(g: usize, second: usize) -> usize {
     let place = S::PLACES[g];

@@ -4,7 +4,7 @@
 //! the second in its high ones. With the activations in that order ([`Row::halved`]) both products of a block end up in
 //! the same lanes: one conversion to float and one multiplication by scales serve 128 codes, where [`super::decode`]
 //! needs one for each 64. Narrow vectors bring the sums of eight blocks together first, so that one serves 256. Planar formats
-//! have neighbours in a byte, which one step more brings into the same order ([`Dot::interleave`]).
+//! have neighbours in a byte, and activations in another order for them ([`Row::parted`]).
 
 use super::acts::{FEW, Forms, Row};
 use super::blocks::{Blocks, GROUP, OCTET, Octet};
@@ -17,9 +17,13 @@ use crate::simd::{Dot, Isa};
 
 /// Such blocks, whose weights are `scale * code + min`.
 pub(super) trait Nibbles: Blocks {
+    /// Whether a byte holds neighbours; otherwise codes that are half a block apart.
+    const NEIGHBOURS: bool = false;
+
     /// The bytes that hold the codes of half `H` of an octet's blocks ([`Dot::PLACES`]).
     unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes;
-    /// Of half `H` of an octet's blocks ([`Dot::PLACES`]): the first 16 codes of each, and the other 16 of each.
+    /// Of half `H` of an octet's blocks ([`Dot::PLACES`]): the first 16 codes of each, and the other 16 of each, or the even and
+    /// the odd ones.
     unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2];
     /// The scales of the octet's eight blocks, and what is added to each of their weights.
     unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2];
@@ -100,13 +104,9 @@ unsafe fn packed_stream<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
     unsafe { s.bytes_of_four::<16, 0, H>(o.at(0)) }
 }
 
-/// The codes in such bytes: the first halves of blocks, and their other halves.
-#[inline(always)]
-fn halves_of_stream<S: Dot>(s: S, both: S::Bytes) -> [S::Bytes; 2] {
-    s.interleave(s.low_nibbles(both), s.high_nibbles(both))
-}
-
 impl Nibbles for Affine<4> {
+    const NEIGHBOURS: bool = true;
+
     #[inline(always)]
     unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
         // SAFETY: the caller's octet.
@@ -115,7 +115,8 @@ impl Nibbles for Affine<4> {
     #[inline(always)]
     unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
         // SAFETY: likewise.
-        halves_of_stream(s, unsafe { Self::packed::<S, H>(s, o) })
+        let both = unsafe { Self::packed::<S, H>(s, o) };
+        [s.low_nibbles(both), s.high_nibbles(both)]
     }
     #[inline(always)]
     unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
@@ -125,6 +126,8 @@ impl Nibbles for Affine<4> {
 }
 
 impl Nibbles for Mxfp4 {
+    const NEIGHBOURS: bool = true;
+
     #[inline(always)]
     unsafe fn packed<S: Dot, const H: usize>(s: S, o: Octet) -> S::Bytes {
         // SAFETY: the caller's octet.
@@ -133,8 +136,8 @@ impl Nibbles for Mxfp4 {
     #[inline(always)]
     unsafe fn halves<S: Dot, const H: usize>(s: S, o: Octet) -> [S::Bytes; 2] {
         // SAFETY: likewise.
-        let [first, second] = halves_of_stream(s, unsafe { Self::packed::<S, H>(s, o) });
-        [s.lookup(&E2M1_RAISED, first), s.lookup(&E2M1_RAISED, second)]
+        let both = unsafe { Self::packed::<S, H>(s, o) };
+        [s.lookup(&E2M1_RAISED, s.low_nibbles(both)), s.lookup(&E2M1_RAISED, s.high_nibbles(both))]
     }
     #[inline(always)]
     unsafe fn factors<S: Dot>(s: S, o: Octet) -> [S::Eight; 2] {
@@ -233,9 +236,9 @@ pub(super) unsafe fn half<S: Dot, F: Nibbles, const R: usize, const M: usize, co
     let mut dots = [[s.no_sums(); M]; R];
     // SAFETY: as for `octet`.
     unsafe {
-        let mut a = [[s.bytes(acts[0].halved.add(at + 128 * H)); 2]; M];
+        let mut a = [[s.bytes(acts[0].codes); 2]; M];
         for m in 0..M {
-            let codes = acts[m].halved.add(at + 128 * H);
+            let codes = if F::NEIGHBOURS { acts[m].parted } else { acts[m].halved }.add(at + 128 * H);
             a[m] = [s.bytes(codes), s.bytes(codes.add(64))];
         }
         for r in 0..R {
@@ -309,7 +312,7 @@ unsafe fn walk<S: Dot, F: Nibbles, const R: usize, const M: usize>(s: S, job: &J
 
 /// What is read of activations.
 pub(super) const fn forms<F: Nibbles>() -> Forms {
-    Forms::HALVED
+    if F::NEIGHBOURS { Forms::PARTED } else { Forms::HALVED }
 }
 
 /// Multiplies the job's rows, of blocks of nibbles.

@@ -6,8 +6,8 @@
 // SAFETY (of every block here): callers give whole octets of every plane, and every offset below lies within one.
 
 use super::blocks::{Blocks, Octet, coarse, fine, read_u64, unrolled};
-use super::sides::{SideLayout, has_full_byte};
-use crate::simd::Dot;
+use super::sides::SideLayout;
+use crate::simd::{Dot, has_full_byte};
 use lazuli_quant::blocks::E2M1_DOUBLED;
 
 /// Codes of `B` bits in one stream, `scale * code + bias` for groups of 32, 64 or 128; `B` is not 8.

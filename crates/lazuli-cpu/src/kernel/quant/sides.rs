@@ -5,7 +5,7 @@
 //! of some rows [`Spread`] first.
 
 use super::blocks::{Blocks, GROUP, OCTET, read_u16, read_u32, read_u64};
-use crate::simd::{Dot, Level, stamp};
+use crate::simd::{Dot, Level, has_full_byte, note_nan, stamp};
 use lazuli_quant::ScaleType;
 use std::mem::MaybeUninit;
 
@@ -195,14 +195,6 @@ fn exponents<S: Dot>(s: S, x: u64) -> S::Eight {
     }
 }
 
-/// Makes NaN of those whose exponent stands for it.
-#[cold]
-fn note_nan(x: u64, halves: &mut [f32; 8]) {
-    for (half, exponent) in halves.iter_mut().zip(x.to_le_bytes()) {
-        *half = if exponent == 0xff { f32::NAN } else { *half };
-    }
-}
-
 /// Eight numbers, one for each 32 weights, from `p` on.
 #[inline(always)]
 unsafe fn eight<S: Dot>(s: S, p: *const u8, SideLayout { scale, shift }: SideLayout) -> S::Eight {
@@ -215,13 +207,6 @@ unsafe fn eight<S: Dot>(s: S, p: *const u8, SideLayout { scale, shift }: SideLay
             _ => numbers(s, p, scale, 1),
         }
     }
-}
-
-/// Whether one of the eight bytes is `0xff`.
-#[inline(always)]
-pub(super) fn has_full_byte(x: u64) -> bool {
-    // A zero byte of the complement is the only one that borrows while its own top bit is clear.
-    ((!x).wrapping_sub(0x0101_0101_0101_0101) & x & 0x8080_8080_8080_8080) != 0
 }
 
 /// Floats that are spread at a time, if whole rows have so many.
@@ -316,6 +301,10 @@ unsafe fn spread_numbers<S: Dot>(
     unsafe {
         match shift {
             0 => {
+                while scale == SideType::E8m0 && at + 16 <= count {
+                    s.store_half_e8m0(from.add(at), to.add(at));
+                    at += 16;
+                }
                 while at + 8 <= count {
                     s.store_eight(to.add(at), numbers(s, from.add(at * bytes), scale, 8));
                     at += 8;

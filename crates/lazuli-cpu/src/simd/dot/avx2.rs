@@ -202,13 +202,6 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { [and(_mm256_srli_epi16::<4>(x[0]), 15), and(_mm256_srli_epi16::<4>(x[1]), 15)] }
     }
     #[inline(always)]
-    fn interleave(self, x: Self::Bytes, y: Self::Bytes) -> [Self::Bytes; 2] {
-        unsafe {
-            let first = [_mm256_unpacklo_epi8(x[0], y[0]), _mm256_unpacklo_epi8(x[1], y[1])];
-            [first, [_mm256_unpackhi_epi8(x[0], y[0]), _mm256_unpackhi_epi8(x[1], y[1])]]
-        }
-    }
-    #[inline(always)]
     fn shl_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes {
         unsafe { [and(_mm256_slli_epi16::<A>(x[0]), mask), and(_mm256_slli_epi16::<B>(x[1]), mask)] }
     }

@@ -153,10 +153,6 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(x), _mm512_set1_epi8(15)) }
     }
     #[inline(always)]
-    fn interleave(self, x: __m512i, y: __m512i) -> [__m512i; 2] {
-        unsafe { [_mm512_unpacklo_epi8(x, y), _mm512_unpackhi_epi8(x, y)] }
-    }
-    #[inline(always)]
     fn shl_mask<const A: i32, const B: i32>(self, x: __m512i, mask: u8) -> __m512i {
         unsafe { _mm512_and_si512(_mm512_sllv_epi16(x, counts(A, B)), _mm512_set1_epi8(mask as i8)) }
     }
@@ -705,6 +701,19 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
             let one = _mm256_min_epi32(x, _mm256_set1_epi32(1));
             let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x20_0000), one);
             _mm256_castsi256_ps(_mm256_max_epi32(normal, small))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_half_e8m0(self, from: *const u8, to: *mut f32) {
+        unsafe {
+            let x = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+            let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(x, _mm512_set1_epi32(1)));
+            let two = _mm512_set1_epi32(2);
+            let small = _mm512_cmplt_epu32_mask(x, two);
+            let halves = _mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x20_0000), x);
+            let nan = _mm512_cmpeq_epi32_mask(x, _mm512_set1_epi32(0xff));
+            let halves = _mm512_mask_mov_epi32(halves, nan, _mm512_set1_epi32(0x7fc0_0000));
+            _mm512_storeu_si512(to.cast(), halves);
         }
     }
     #[inline(always)]

@@ -16,7 +16,7 @@ pub(super) mod neon;
 pub(super) mod tests;
 
 use super::panels::Panels;
-pub use vectors::{Fours, even_signs, six_bits};
+pub use vectors::{Fours, even_signs, has_full_byte, note_nan, six_bits};
 
 /// A window of this that begins `8 - n` lanes in has all bits of its first `n` lanes set, and none of the others.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -111,8 +111,6 @@ pub trait Dot: Panels {
     fn low_nibbles(self, x: Self::Bytes) -> Self::Bytes;
     /// The high nibble of each byte.
     fn high_nibbles(self, x: Self::Bytes) -> Self::Bytes;
-    /// Of each 16 bytes, the first 8 of `x` and of `y` in turn, and the other 8 of both.
-    fn interleave(self, x: Self::Bytes, y: Self::Bytes) -> [Self::Bytes; 2];
     /// `(x << n) & mask` with `n = A` in the first 32 bytes and `n = B` in the others; both below 8.
     fn shl_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes;
     /// `(x >> n) & mask`, likewise.
@@ -478,6 +476,23 @@ pub trait Dot: Panels {
     unsafe fn eight_tops<const STEP: usize>(self, p: *const u8) -> Self::Eight;
     /// `2^(x - 128)` for 8 unsigned bytes, the first in the low bits: half the value of an e8m0 scale.
     fn eight_half_e8m0(self, x: u64) -> Self::Eight;
+    /// Writes the same of 16 bytes, and NaN where the byte is 255, as e8m0 has it.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 16 bytes, `to` for writing as many floats.
+    #[inline(always)]
+    unsafe fn store_half_e8m0(self, from: *const u8, to: *mut f32) {
+        for at in [0, 8] {
+            // SAFETY: the caller's memory.
+            unsafe {
+                let (x, to) = (from.add(at).cast::<u64>().read_unaligned(), to.add(at));
+                self.store_eight(to, self.eight_half_e8m0(u64::from_le(x)));
+                if has_full_byte(x) {
+                    note_nan(u64::from_le(x), &mut *to.cast());
+                }
+            }
+        }
+    }
     /// 8 unsigned bytes, the first in the low bits.
     fn eight_u8(self, x: u64) -> Self::Eight;
     /// `a * b`.

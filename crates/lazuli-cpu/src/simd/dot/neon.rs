@@ -182,10 +182,6 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         unsafe { x.map(|x| vshrq_n_u8::<4>(x)) }
     }
     #[inline(always)]
-    fn interleave(self, x: Self::Bytes, y: Self::Bytes) -> [Self::Bytes; 2] {
-        unsafe { [from_fn(|i| vzip1q_u8(x[i], y[i])), from_fn(|i| vzip2q_u8(x[i], y[i]))] }
-    }
-    #[inline(always)]
     fn shl_mask<const A: i32, const B: i32>(self, x: Self::Bytes, mask: u8) -> Self::Bytes {
         from_fn(|i| shift_mask(x[i], if i < 2 { A } else { B }, mask))
     }

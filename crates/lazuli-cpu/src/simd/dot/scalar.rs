@@ -70,11 +70,6 @@ impl Dot for Scalar {
         x.map(|b| b >> 4)
     }
     #[inline(never)]
-    fn interleave(self, x: [u8; 64], y: [u8; 64]) -> [[u8; 64]; 2] {
-        let half = |start: usize| from_fn(|i| [x, y][i % 2][i / 16 * 16 + start + i % 16 / 2]);
-        [half(0), half(8)]
-    }
-    #[inline(never)]
     fn shl_mask<const A: i32, const B: i32>(self, x: [u8; 64], mask: u8) -> [u8; 64] {
         from_fn(|i| (x[i] << if i < 32 { A } else { B }) & mask)
     }

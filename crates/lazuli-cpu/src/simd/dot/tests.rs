@@ -113,11 +113,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
             }
             53 => six_bits(s, [&x[1..], &x[60..]], a, to.cast()),
             54 => six_bits(s, [&x[9..]], a, to.cast()),
-            55 => {
-                let [first, second] = s.interleave(w, v);
-                s.store_bytes(to, first);
-                s.store_bytes(to.add(64), second);
-            }
+            55 => s.store_half_e8m0(p.add(8), to.cast()),
             56 => {
                 let both = [s.bytes_of_four::<16, 0, 0>(p), s.bytes_of_four::<16, 0, 1>(p)];
                 store_places(s, both, to);

@@ -181,3 +181,18 @@ impl Fours {
         }
     }
 }
+
+/// Whether one of the eight bytes is `0xff`.
+#[inline(always)]
+pub fn has_full_byte(x: u64) -> bool {
+    // A zero byte of the complement is the only one that borrows while its own top bit is clear.
+    ((!x).wrapping_sub(0x0101_0101_0101_0101) & x & 0x8080_8080_8080_8080) != 0
+}
+
+/// Makes NaN of those of eight e8m0 scales whose byte is `0xff`.
+#[cold]
+pub fn note_nan(x: u64, scales: &mut [f32; 8]) {
+    for (scale, byte) in scales.iter_mut().zip(x.to_le_bytes()) {
+        *scale = if byte == 0xff { f32::NAN } else { *scale };
+    }
+}
