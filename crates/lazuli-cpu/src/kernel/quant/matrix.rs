@@ -240,9 +240,10 @@ pub(super) unsafe fn multiply(job: &Job) {
         let pairs = groups.div_ceil(2);
         for pair in 0..pairs {
             let two = 2 * pair + 1 < groups;
-            let right = [2 * pair, 2 * pair + 1].map(acts);
+            // Written out: `array::map` would be a call, of code without these instructions.
+            let right = [acts(2 * pair), acts(2 * pair + 1)];
             // Those of the next two groups that exist.
-            let [start, end] = [2 * pair + 2, 2 * pair + 4].map(|group| acts(group.min(groups)));
+            let (start, end) = (acts(groups.min(2 * pair + 2)), acts(groups.min(2 * pair + 4)));
             let soon = Ahead { start, bytes: end as usize - start as usize, steps: panels * steps };
             for panel in 0..panels {
                 job.next.ask(s, pair * panels + panel, pairs * panels);
