@@ -102,7 +102,8 @@ impl Array {
     /// (codes, scales, biases).
     ///
     /// # Errors
-    /// If the number of planes is not the format's, a plane is too short, or rows do not divide into blocks.
+    /// If the number of planes is not the format's, a plane is too short or has other arrays in between
+    /// ([`Array::interleaved`]), or rows do not divide into blocks.
     pub fn from_planes(planes: &[(Buffer, usize)], shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
         let shape = shape.into();
         let wanted = if let DType::Quant(format) = dtype { format.planes() } else { 1 };
@@ -111,6 +112,12 @@ impl Array {
             return Err(Error::Decode { dtype, why });
         }
         for (index, (buffer, offset)) in planes.iter().enumerate() {
+            if buffer.is_woven() {
+                return Err(Error::Decode {
+                    dtype,
+                    why: "other arrays lie between the buffer's bytes".into(),
+                });
+            }
             let needed = plane_bytes(dtype, index, &shape)?;
             if offset.checked_add(needed).is_none_or(|end| end > buffer.len()) {
                 let (offset, found) = (*offset, buffer.len());
@@ -147,7 +154,7 @@ impl Array {
             .ok_or_else(|| Error::Decode { dtype, why: "packed rows have no entries of one size".into() })?;
         let stride: usize = shapes.iter().map(Shape::elements).sum();
         let whole: Shape = [count, stride].into();
-        let needed = whole.elements() * size;
+        let needed = count.checked_mul(stride).and_then(|all| all.checked_mul(size)).unwrap_or(usize::MAX);
         if needed > buffer.len() {
             return Err(Error::OutOfBounds { shape: whole, dtype, needed, offset: 0, found: buffer.len() });
         }

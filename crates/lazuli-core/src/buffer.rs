@@ -133,9 +133,10 @@ impl Buffer {
     /// that one of them is uniquely held says nothing about the others.
     ///
     /// # Panics
-    /// If the lengths add up to more than the buffer has, or somebody else holds the buffer too.
+    /// If the lengths add up to more than the buffer has, or somebody else holds the buffer or some of its bytes too.
     pub fn split(self, lens: &[usize]) -> Vec<Self> {
-        assert!(self.is_unique(), "a shared buffer cannot be split into exclusive parts");
+        let own = self.is_unique() && !self.is_woven();
+        assert!(own, "a shared buffer cannot be split into exclusive parts");
         assert!(lens.iter().sum::<usize>() <= self.len(), "parts of {lens:?} bytes exceed {}", self.len());
         let mut offset = 0;
         lens.iter()
@@ -153,9 +154,10 @@ impl Buffer {
     /// may borrow or write the bytes of one: only backends can, which know which of them are an array's.
     ///
     /// # Panics
-    /// If a range goes beyond the buffer, or somebody else holds the buffer too.
+    /// If a range goes beyond the buffer, or somebody else holds the buffer or some of its bytes too.
     pub(crate) fn weave(self, ranges: &[Range<usize>]) -> Vec<Self> {
-        assert!(self.is_unique(), "a shared buffer cannot be cut into exclusive parts");
+        let own = self.is_unique() && !self.is_woven();
+        assert!(own, "a shared buffer cannot be cut into exclusive parts");
         let part = |range: &Range<usize>| {
             assert!(range.start <= range.end && range.end <= self.len(), "{range:?} exceeds {}", self.len());
             // SAFETY: the range lies inside the buffer, as asserted.
@@ -167,7 +169,7 @@ impl Buffer {
     }
 
     /// Whether some of the bytes in this range are another array's.
-    fn is_woven(&self) -> bool {
+    pub(crate) fn is_woven(&self) -> bool {
         matches!(self.0.owner, Owner::Woven { .. })
     }
 

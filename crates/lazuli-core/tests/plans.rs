@@ -82,6 +82,8 @@ fn pools_in_each_others_gaps_are_written_in_place() {
     let at = |pool: &Array| pool.view().expect("ready").planes[0].buffer.as_ptr();
     assert_eq!([at(&pools[0]), at(&pools[1])], [start, start.wrapping_add(4 * 4)]);
     assert!(pools[0].as_slice::<f32>().is_err(), "it has gaps");
+    let part = pools[0].view().expect("ready").planes[0].buffer.clone();
+    assert!(Array::from_buffer(part, 0, [2], DType::F32).is_err(), "some bytes are the other's");
     // A view of a write that is still to be done knows of the gaps too.
     let slots = Array::from_slice(&[-1], [1]);
     let second = pools.pop().expect("two").kv_write(&Array::full([1, 1, 3], 9.0, DType::F32), &slots);
@@ -91,6 +93,17 @@ fn pools_in_each_others_gaps_are_written_in_place() {
     let wanted = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 3.0, 3.0];
     assert_eq!(first.as_slice::<f32>().expect("contiguous"), wanted);
     assert_eq!(last.as_slice::<f32>().expect("contiguous"), [0.0, 1.0, 0.0, 2.0, 0.0, 3.0]);
+}
+
+#[test]
+fn arrays_that_take_turns_need_room_for_all() {
+    let two = [[2].into(), [3].into()];
+    let make =
+        |bytes, count, dtype| Array::interleaved(Buffer::zeroed(bytes).expect("small"), count, &two, dtype);
+    assert!(make(40, 2, DType::F32).is_ok());
+    assert!(make(39, 2, DType::F32).is_err());
+    assert!(make(40, usize::MAX / 4, DType::F32).is_err());
+    assert!(make(40, 1, DType::Quant("q8_0".parse().expect("a format"))).is_err());
 }
 
 #[test]
