@@ -135,19 +135,14 @@ impl Buffer {
     /// # Panics
     /// If the lengths add up to more than the buffer has, or somebody else holds the buffer or some of its bytes too.
     pub fn split(self, lens: &[usize]) -> Vec<Self> {
-        let own = self.is_unique() && !self.is_woven();
-        assert!(own, "a shared buffer cannot be split into exclusive parts");
-        assert!(lens.iter().sum::<usize>() <= self.len(), "parts of {lens:?} bytes exceed {}", self.len());
-        let mut offset = 0;
-        lens.iter()
-            .map(|&len| {
-                // SAFETY: `offset + len` is at most the buffer's length, as asserted above.
-                let start = unsafe { self.0.start.add(offset) };
-                offset += len;
-                let owner = Owner::Part { _whole: self.clone() };
-                Self(Arc::new(Region { start, len, writable: self.0.writable, owner }))
-            })
-            .collect()
+        let mut end = 0;
+        let range = |&len: &usize| {
+            end += len;
+            end - len..end
+        };
+        let ranges: Vec<Range<usize>> = lens.iter().map(range).collect();
+        assert!(end <= self.len(), "parts of {lens:?} bytes exceed {}", self.len());
+        self.cut(&ranges, |whole| Owner::Part { _whole: whole })
     }
 
     /// Parts that may overlap, for arrays that lie in one another's gaps ([`crate::Array::interleaved`]), so that nobody
@@ -156,16 +151,25 @@ impl Buffer {
     /// # Panics
     /// If a range goes beyond the buffer, or somebody else holds the buffer or some of its bytes too.
     pub(crate) fn weave(self, ranges: &[Range<usize>]) -> Vec<Self> {
-        let own = self.is_unique() && !self.is_woven();
-        assert!(own, "a shared buffer cannot be cut into exclusive parts");
+        self.cut(ranges, |whole| Owner::Woven { _whole: whole })
+    }
+
+    /// Parts of a buffer that nobody else holds, each with its owner.
+    fn cut(self, ranges: &[Range<usize>], owner: impl Fn(Self) -> Owner) -> Vec<Self> {
+        assert!(self.is_exclusive(), "a shared buffer cannot be cut into exclusive parts");
         let part = |range: &Range<usize>| {
             assert!(range.start <= range.end && range.end <= self.len(), "{range:?} exceeds {}", self.len());
             // SAFETY: the range lies inside the buffer, as asserted.
             let start = unsafe { self.0.start.add(range.start) };
-            let owner = Owner::Woven { _whole: self.clone() };
+            let owner = owner(self.clone());
             Self(Arc::new(Region { start, len: range.len(), writable: self.0.writable, owner }))
         };
         ranges.iter().map(part).collect()
+    }
+
+    /// Whether this is the only handle to this range, and no byte in it is another array's.
+    fn is_exclusive(&self) -> bool {
+        self.is_unique() && !self.is_woven()
     }
 
     /// Whether some of the bytes in this range are another array's.
@@ -208,9 +212,7 @@ impl Buffer {
     /// If some of them are other arrays' ([`crate::Array::interleaved`]).
     pub fn as_bytes(&self) -> &[u8] {
         assert!(!self.is_woven(), "bytes between which other arrays lie cannot be borrowed");
-        // SAFETY: `start` points to `len` initialised bytes that the owner keeps alive. Backends write only
-        // to buffers of a plan in progress, which nobody reads before its ticket is done.
-        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.len) }
+        self.all_bytes()
     }
 
     /// The first byte, for reading through kernels.
@@ -233,8 +235,10 @@ impl Buffer {
     /// # Panics
     /// If the buffer is shared, read-only or has other arrays in between, or the range lies outside it.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let own = self.is_unique() && self.0.writable && !self.is_woven();
-        assert!(own, "only a uniquely held, writable buffer can be written");
+        assert!(
+            self.is_exclusive() && self.0.writable,
+            "only a uniquely held, writable buffer can be written"
+        );
         assert!(
             offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len()),
             "write outside the buffer"
@@ -249,8 +253,9 @@ impl Buffer {
     /// The bytes, others' in between included: for the reference interpreter, which runs one step at a time and copies
     /// what it reads.
     pub(crate) fn all_bytes(&self) -> &[u8] {
-        // SAFETY: `start` points to `len` initialised bytes that the owner keeps alive, and nothing is written while the
-        // interpreter reads: see `store`.
+        // SAFETY: `start` points to `len` initialised bytes that the owner keeps alive. Backends write only to buffers of a
+        // plan in progress, which nobody reads before its ticket is done; of bytes that several arrays share, only the
+        // interpreter comes here, and nothing is written while it reads: see `store`.
         unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.len) }
     }
 

@@ -27,7 +27,7 @@ mod tests;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use dot::{Dot, Fours, even_signs, has_full_byte, note_nan, six_bits};
+pub use dot::{Dot, Fours, even_signs, has_full_byte, six_bits};
 pub use float::{MAX_LANES, Simd};
 pub use level::{Isa, Level, LevelError};
 #[cfg(target_arch = "aarch64")]

@@ -5,7 +5,7 @@
 //! of some rows [`Spread`] first.
 
 use super::blocks::{Blocks, GROUP, OCTET, read_u16, read_u32, read_u64};
-use crate::simd::{Dot, Level, has_full_byte, note_nan, stamp};
+use crate::simd::{Dot, Level, stamp};
 use lazuli_quant::ScaleType;
 use std::mem::MaybeUninit;
 
@@ -171,27 +171,11 @@ unsafe fn numbers<S: Dot>(s: S, p: *const u8, scale: SideType, count: usize) -> 
             (SideType::Bf16, 4) => s.eight_bf16(read_u64(p), 0),
             (SideType::Bf16, 2) => s.eight_bf16(read_u32(p).into(), 0),
             (SideType::Bf16, _) => s.eight_splat(f32::from_bits(u32::from(read_u16(p)) << 16)),
-            (SideType::E8m0, 8) => exponents(s, read_u64(p)),
-            (SideType::E8m0, 4) => exponents(s, read_u32(p).into()),
-            (SideType::E8m0, 2) => exponents(s, read_u16(p).into()),
-            (SideType::E8m0, _) => exponents(s, 0x0101_0101_0101_0101 * u64::from(*p)),
+            (SideType::E8m0, 8) => s.eight_half_e8m0_or_nan(read_u64(p)),
+            (SideType::E8m0, 4) => s.eight_half_e8m0_or_nan(read_u32(p).into()),
+            (SideType::E8m0, 2) => s.eight_half_e8m0_or_nan(read_u16(p).into()),
+            (SideType::E8m0, _) => s.eight_half_e8m0_or_nan(0x0101_0101_0101_0101 * u64::from(*p)),
         }
-    }
-}
-
-/// Halves of what eight exponents stand for.
-#[inline(always)]
-fn exponents<S: Dot>(s: S, x: u64) -> S::Eight {
-    let halves = s.eight_half_e8m0(x);
-    if !has_full_byte(x) {
-        return halves;
-    }
-    let mut lanes = [0.0; 8];
-    // SAFETY: there are eight.
-    unsafe {
-        s.store_eight(lanes.as_mut_ptr(), halves);
-        note_nan(x, &mut lanes);
-        s.eight(lanes.as_ptr())
     }
 }
 

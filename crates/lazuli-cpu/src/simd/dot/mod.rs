@@ -16,7 +16,8 @@ pub(super) mod neon;
 pub(super) mod tests;
 
 use super::panels::Panels;
-pub use vectors::{Fours, even_signs, has_full_byte, note_nan, six_bits};
+use vectors::note_nan;
+pub use vectors::{Fours, even_signs, has_full_byte, six_bits};
 
 /// A window of this that begins `8 - n` lanes in has all bits of its first `n` lanes set, and none of the others.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -476,7 +477,22 @@ pub trait Dot: Panels {
     unsafe fn eight_tops<const STEP: usize>(self, p: *const u8) -> Self::Eight;
     /// `2^(x - 128)` for 8 unsigned bytes, the first in the low bits: half the value of an e8m0 scale.
     fn eight_half_e8m0(self, x: u64) -> Self::Eight;
-    /// Writes the same of 16 bytes, and NaN where the byte is 255, as e8m0 has it.
+    /// The same, and NaN where the byte is 255, as e8m0 has it.
+    #[inline(always)]
+    fn eight_half_e8m0_or_nan(self, x: u64) -> Self::Eight {
+        let halves = self.eight_half_e8m0(x);
+        if !has_full_byte(x) {
+            return halves;
+        }
+        let mut lanes = [0.0; 8];
+        // SAFETY: there are eight.
+        unsafe {
+            self.store_eight(lanes.as_mut_ptr(), halves);
+            note_nan(x, &mut lanes);
+            self.eight(lanes.as_ptr())
+        }
+    }
+    /// Writes that of 16 bytes.
     ///
     /// # Safety
     /// `from` must be valid for reading 16 bytes, `to` for writing as many floats.
@@ -485,11 +501,8 @@ pub trait Dot: Panels {
         for at in [0, 8] {
             // SAFETY: the caller's memory.
             unsafe {
-                let (x, to) = (from.add(at).cast::<u64>().read_unaligned(), to.add(at));
-                self.store_eight(to, self.eight_half_e8m0(u64::from_le(x)));
-                if has_full_byte(x) {
-                    note_nan(u64::from_le(x), &mut *to.cast());
-                }
+                let x = u64::from_le(from.add(at).cast::<u64>().read_unaligned());
+                self.store_eight(to.add(at), self.eight_half_e8m0_or_nan(x));
             }
         }
     }

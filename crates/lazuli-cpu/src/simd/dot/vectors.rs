@@ -191,7 +191,7 @@ pub fn has_full_byte(x: u64) -> bool {
 
 /// Makes NaN of those of eight e8m0 scales whose byte is `0xff`.
 #[cold]
-pub fn note_nan(x: u64, scales: &mut [f32; 8]) {
+pub(super) fn note_nan(x: u64, scales: &mut [f32; 8]) {
     for (scale, byte) in scales.iter_mut().zip(x.to_le_bytes()) {
         *scale = if byte == 0xff { f32::NAN } else { *scale };
     }
