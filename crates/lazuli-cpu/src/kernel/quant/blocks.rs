@@ -180,6 +180,8 @@ pub(super) trait Blocks: 'static {
     const INTEGER: bool = false;
     /// The scales of 256 weights.
     type Scales<S: Dot>: Copy;
+    /// The same to pick from: [`Dot::Picks`].
+    type Picks<S: Dot>: Copy;
 
     /// Codes `64 C .. 64 C + 64`; of [`Blocks::INTEGER`] formats in the order of [`Row::paired`](super::acts::Row).
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
@@ -194,15 +196,22 @@ pub(super) trait Blocks: 'static {
     unsafe fn expand<S: Dot, const R: usize>(_s: S, _octets: &[Octet; R], _to: &[*mut u8; R]) {}
     /// The scales, each times the one in `by` that stands for its group of 32.
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> Self::Scales<S>;
+    /// Prepares scales for picking, with room for 8 values as [`Dot::picks`] wants it.
+    unsafe fn picks<S: Dot>(s: S, room: *mut f32, scales: Self::Scales<S>) -> Self::Picks<S>;
     /// `acc + sums * scales` for the sums of codes `64 C .. 64 C + 64`.
-    fn fold<S: Dot, const C: usize>(s: S, acc: S::Wide, sums: S::Sums, scales: Self::Scales<S>) -> S::Wide;
+    unsafe fn fold<S: Dot, const C: usize>(
+        s: S,
+        acc: S::Wide,
+        sums: S::Sums,
+        scales: Self::Picks<S>,
+    ) -> S::Wide;
     /// The same for the products of [`Blocks::FLOAT`] codes: 16 sums of codes `64 C .. 64 C + 32`, and 16 of the rest.
     #[inline(always)]
-    fn fold_floats<S: Dot, const C: usize>(
+    unsafe fn fold_floats<S: Dot, const C: usize>(
         _s: S,
         acc: S::Wide,
         _products: [S::Wide; 2],
-        _scales: Self::Scales<S>,
+        _scales: Self::Picks<S>,
     ) -> S::Wide {
         acc
     }
@@ -245,18 +254,31 @@ pub(super) use unrolled;
 macro_rules! coarse {
     () => {
         type Scales<S: Dot> = S::Eight;
+        type Picks<S: Dot> = S::Picks;
         #[inline(always)]
-        fn fold<S: Dot, const C: usize>(s: S, acc: S::Wide, sums: S::Sums, scales: S::Eight) -> S::Wide {
-            s.fold_pairs::<C>(acc, sums, scales)
+        unsafe fn picks<S: Dot>(s: S, room: *mut f32, scales: S::Eight) -> S::Picks {
+            // SAFETY: the caller vouches for the room.
+            unsafe { s.picks(room, scales) }
         }
         #[inline(always)]
-        fn fold_floats<S: Dot, const C: usize>(
+        unsafe fn fold<S: Dot, const C: usize>(
+            s: S,
+            acc: S::Wide,
+            sums: S::Sums,
+            scales: S::Picks,
+        ) -> S::Wide {
+            // SAFETY: the caller vouches for the scales.
+            unsafe { s.fold_pairs::<C>(acc, sums, scales) }
+        }
+        #[inline(always)]
+        unsafe fn fold_floats<S: Dot, const C: usize>(
             s: S,
             acc: S::Wide,
             products: [S::Wide; 2],
-            scales: S::Eight,
+            scales: S::Picks,
         ) -> S::Wide {
-            s.fold_floats::<C>(acc, products, scales)
+            // SAFETY: the caller vouches for the scales.
+            unsafe { s.fold_floats::<C>(acc, products, scales) }
         }
         #[inline(always)]
         unsafe fn store_scales<S: Dot>(s: S, p: *mut f32, scales: S::Eight) {
@@ -272,8 +294,18 @@ macro_rules! fine {
     () => {
         const FINE: bool = true;
         type Scales<S: Dot> = S::Wide;
+        type Picks<S: Dot> = S::Wide;
         #[inline(always)]
-        fn fold<S: Dot, const C: usize>(s: S, acc: S::Wide, sums: S::Sums, scales: S::Wide) -> S::Wide {
+        unsafe fn picks<S: Dot>(_s: S, _room: *mut f32, scales: S::Wide) -> S::Wide {
+            scales
+        }
+        #[inline(always)]
+        unsafe fn fold<S: Dot, const C: usize>(
+            s: S,
+            acc: S::Wide,
+            sums: S::Sums,
+            scales: S::Wide,
+        ) -> S::Wide {
             s.fold_quads::<C>(acc, sums, scales)
         }
         #[inline(always)]

@@ -5,6 +5,7 @@ use super::blocks::{Blocks, Expanded, GROUP, OCTET, Octet, Remainder, unrolled};
 use super::sides::{PER_OCTET, ROOM, SidePlanes, Sides, Spread};
 use crate::kernel::stream::{PAGE, ask_each_line, ask_each_page};
 use crate::simd::{Dot, Isa};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// How far the prefetch stream runs ahead of the weights in use.
@@ -198,14 +199,14 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
         // Activations that are multiplied as they are have no scales.
         let by =
             |m: usize| if F::FLOAT { s.eight_splat(1.0) } else { s.eight(acts[m].scales.add(at / GROUP)) };
-        let none = (F::scales(s, weights[0], by(0)), s.wide_zero());
-        let mut scales = [[none; M]; R];
+        let mut rooms = [[MaybeUninit::<PickRoom>::uninit(); M]; R];
+        let first = F::picks(s, rooms[0][0].as_mut_ptr().cast(), F::scales(s, weights[0], by(0)));
+        let mut scales = [[first; M]; R];
         for r in 0..R {
             for m in 0..M {
-                let by = by(m);
-                scales[r][m].0 = F::scales(s, weights[r], by);
-                if F::MINS && F::FINE {
-                    scales[r][m].1 = F::fine_mins(s, weights[r], by);
+                if r + m > 0 {
+                    let room = rooms[r][m].as_mut_ptr().cast();
+                    scales[r][m] = F::picks(s, room, F::scales(s, weights[r], by(m)));
                 }
             }
         }
@@ -219,7 +220,7 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
         if F::LEN == OCTET || chunks > 3 {
             chunk::<S, F, R, M, 3>(s, weights, acts, at, &scales, sums);
         }
-        if F::MINS && !F::FINE {
+        if F::MINS {
             for r in 0..R {
                 let mut mins = F::mins(s, weights[r]);
                 if F::LEN < OCTET && chunks < CHUNKS {
@@ -234,8 +235,11 @@ unsafe fn octet<S: Dot, F: Blocks, const R: usize, const M: usize>(
     }
 }
 
-/// The scales of an octet for a row of activations, and its mins where they are fine.
-type Scales<S, F> = (<F as Blocks>::Scales<S>, <S as Dot>::Wide);
+/// Room for [`Blocks::picks`], within a cache line.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+#[allow(dead_code)] // It is written and read through pointers.
+struct PickRoom([f32; PER_OCTET]);
 
 /// Codes `64 C .. 64 C + 64` of an octet.
 #[inline(always)]
@@ -244,7 +248,7 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
     weights: [Octet; R],
     acts: &[Row; M],
     at: usize,
-    scales: &[[Scales<S, F>; M]; R],
+    scales: &[[F::Picks<S>; M]; R],
     sums: &mut [[Sum<S>; M]; R],
 ) {
     // SAFETY: as for `octet`.
@@ -255,16 +259,12 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
         }
         let mut a = [s.bytes(acts[0].codes.add(at + 64 * C)); M];
         let mut start = [s.no_sums(); M];
-        let mut negative = [s.no_sums(); M];
         for m in 0..M {
             a[m] = s.bytes(acts[m].codes.add(at + 64 * C));
             if F::SIGNED {
                 start[m] = s.signed_start(a[m]);
             } else if F::OFFSET > 0 {
                 start[m] = s.offset_sums(F::OFFSET, a[m]);
-            }
-            if F::MINS && F::FINE {
-                negative[m] = s.offset_sums(1, a[m]);
             }
         }
         for r in 0..R {
@@ -279,11 +279,7 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
                 } else {
                     s.dot_unsigned(start[m], w, a[m])
                 };
-                let (by, mins) = scales[r][m];
-                sums[r][m].0 = F::fold::<S, C>(s, sums[r][m].0, dot, by);
-                if F::MINS && F::FINE {
-                    sums[r][m].0 = s.fold_quads::<C>(sums[r][m].0, negative[m], mins);
-                }
+                sums[r][m].0 = F::fold::<S, C>(s, sums[r][m].0, dot, scales[r][m]);
             }
         }
     }
@@ -296,7 +292,7 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
     weights: [Octet; R],
     acts: &[Row; M],
     at: usize,
-    scales: &[[Scales<S, F>; M]; R],
+    scales: &[[F::Picks<S>; M]; R],
     sums: &mut [[Sum<S>; M]; R],
 ) {
     // SAFETY: as for `octet`.
@@ -312,7 +308,7 @@ unsafe fn float_chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C
                 if s.has_e4m3_nan(F::codes::<S, C>(s, weights[r])) {
                     high = s.wide_twice(s.eight_splat(f32::NAN));
                 }
-                sums[r][m].0 = F::fold_floats::<S, C>(s, sums[r][m].0, [low, high], scales[r][m].0);
+                sums[r][m].0 = F::fold_floats::<S, C>(s, sums[r][m].0, [low, high], scales[r][m]);
             }
         }
     }
@@ -407,6 +403,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     rooms: &mut Rooms<R>,
 ) {
     const { assert!(!F::EXPANDED || F::LEN == OCTET, "ends of rows are not expanded") };
+    const { assert!(!F::MINS || !F::FINE, "mins stand for 32 weights") };
     let k = job.shape.k;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {
@@ -481,7 +478,9 @@ pub(super) unsafe fn decode<S: Dot, F: Blocks>(s: S, job: &Job) {
         // Codes of fewer than four bits cost more to bring into order than to read.
         let (short, within) =
             (if F::LEN < OCTET { ROWS } else { 2 }, if F::OCTET_BYTES < OCTET / 2 { 2 } else { 1 });
-        match job.room_for::<F>(job.at_a_time::<S>(2, short, within)) {
+        // Bytes are multiplied faster than two streams of them are followed.
+        let narrow = if F::OCTET_BYTES >= OCTET && !F::FLOAT && !job.neighbours { 1 } else { 2 };
+        match job.room_for::<F>(job.at_a_time::<S>(narrow, short, within)) {
             (1, 1) => walk::<S, F, 1, 1>(s, job),
             (2, 1) => walk::<S, F, 2, 1>(s, job),
             (ROWS, 1) => walk::<S, F, ROWS, 1>(s, job),

@@ -53,7 +53,10 @@ impl Blocks for Q8_0 {
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         // The scales are read with vectors that overlap these.
-        unsafe { s.bytes_pair(apart(o.at(2 * C * 34 + 2)), apart(o.at((2 * C + 1) * 34 + 2))) }
+        unsafe {
+            let p = apart(o.at(2));
+            s.bytes_pair(p.add(2 * C * 34), p.add((2 * C + 1) * 34))
+        }
     }
     #[inline(always)]
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Eight {

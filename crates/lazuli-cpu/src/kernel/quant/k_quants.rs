@@ -3,11 +3,13 @@
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
 use super::acts::{HALF, Row};
-use super::blocks::{OCTET, Octet, read_u16};
+use super::blocks::{Blocks, OCTET, Octet, read_u16, read_u64, unrolled};
 use super::decode::Sum;
 use super::formats::{Q4K, Q5K, Q6K};
+use super::low_bits::{NIBBLES, Q2K, Q3K, q3_k_scales};
 use super::superblock::{GROUPS, Superblock, by_sums};
 use crate::simd::Dot;
+use lazuli_quant::blocks::{q2_k, q3_k};
 
 /// The blocks' starts.
 #[inline(always)]
@@ -95,66 +97,139 @@ impl Superblock for Q5K {
     }
 }
 
-impl Q6K {
-    /// Where the 16 signed scales of a block are.
-    const SCALES: usize = 192;
-}
-
-impl Superblock for Q6K {
-    const BYTES: usize = 210;
-    const OFFSET: u8 = 32;
-    const PAIRED: bool = false;
-    #[inline(always)]
-    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        unsafe { <Self as super::blocks::Blocks>::codes::<S, C>(s, o) }
-    }
-    #[inline(always)]
-    unsafe fn factors<S: Dot, const R: usize>(
-        s: S,
-        blocks: [Octet; R],
-        multiples: *const i16,
-    ) -> [(S::Factors, S::Eight); R] {
-        unsafe {
-            let mut all = [(s.factors_i8(blocks[0].at(Self::SCALES), multiples), s.eight_splat(0.0)); R];
-            for r in 1..R {
-                all[r].0 = s.factors_i8(blocks[r].at(Self::SCALES), multiples);
-            }
-            all
+/// What formats with a scale for each 16 weights share. Their `scales`, 16 signed bytes, and `subtracted`, as many and what
+/// they are multiplied with, are functions beside the trait; of the latter a product with the activations is subtracted
+/// `$where`.
+macro_rules! sixteens {
+    ($bytes:expr, subtracted where $where:expr) => {
+        const BYTES: usize = $bytes;
+        const PAIRED: bool = false;
+        #[inline(always)]
+        unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+            unsafe { <Self as Blocks>::codes::<S, C>(s, o) }
         }
-    }
-    #[inline(always)]
-    fn add<S: Dot, const H: usize>(s: S, acc: S::Sums, sums: [S::Sums; 2], factors: S::Factors) -> S::Sums {
-        s.add_quads::<H>(acc, sums, factors)
-    }
-    #[inline(always)]
-    unsafe fn end<S: Dot, const R: usize, const M: usize>(
-        s: S,
-        sums: &mut [[Sum<S>; M]; R],
-        totals: &[[S::Sums; M]; R],
-        _factors: &[[(S::Factors, S::Eight); R]; M],
-        blocks: [Octet; R],
-        acts: &[Row; M],
-        index: usize,
-    ) {
-        const RUNS: usize = OCTET / HALF;
-        for r in 0..R {
-            for m in 0..M {
-                unsafe {
-                    let (wide, _) = &mut sums[r][m];
-                    let by = Self::scale(s, blocks[r]) * acts[m].units.add(index).read();
-                    *wide = s.add_wide(*wide, totals[r][m], by);
-                    if const { by_sums::<S, Self>() } {
-                        let (multiples, fine) = (acts[m].multiples, acts[m].fine_sums);
-                        let numbers = [multiples.add(GROUPS * index), fine.add(RUNS * index)];
-                        let by = -f32::from(Self::OFFSET) * by;
-                        *wide = s.add_factors_i8(*wide, blocks[r].at(Self::SCALES), numbers, by);
+        #[inline(always)]
+        unsafe fn factors<S: Dot, const R: usize>(
+            s: S,
+            blocks: [Octet; R],
+            multiples: *const i16,
+        ) -> [(S::Factors, S::Eight); R] {
+            unsafe {
+                let mut all = [(s.factors_i8(Self::scales(blocks[0]), multiples), s.eight_splat(0.0)); R];
+                for r in 1..R {
+                    all[r].0 = s.factors_i8(Self::scales(blocks[r]), multiples);
+                }
+                all
+            }
+        }
+        #[inline(always)]
+        fn add<S: Dot, const H: usize>(
+            s: S,
+            acc: S::Sums,
+            sums: [S::Sums; 2],
+            factors: S::Factors,
+        ) -> S::Sums {
+            s.add_quads::<H>(acc, sums, factors)
+        }
+        #[inline(always)]
+        unsafe fn end<S: Dot, const R: usize, const M: usize>(
+            s: S,
+            sums: &mut [[Sum<S>; M]; R],
+            totals: &[[S::Sums; M]; R],
+            _factors: &[[(S::Factors, S::Eight); R]; M],
+            blocks: [Octet; R],
+            acts: &[Row; M],
+            index: usize,
+        ) {
+            const RUNS: usize = OCTET / HALF;
+            for r in 0..R {
+                for m in 0..M {
+                    unsafe {
+                        let (wide, _) = &mut sums[r][m];
+                        let unit = acts[m].units.add(index).read();
+                        *wide = s.add_wide(*wide, totals[r][m], Self::scale(s, blocks[r]) * unit);
+                        if const { $where } {
+                            let (multiples, fine) = (acts[m].multiples, acts[m].fine_sums);
+                            let numbers = [multiples.add(GROUPS * index), fine.add(RUNS * index)];
+                            let (bytes, by) = Self::subtracted(s, blocks[r]);
+                            *wide = s.add_factors_i8(*wide, bytes, numbers, -(by * unit));
+                        }
                     }
                 }
             }
         }
+    };
+}
+
+/// 16 bytes, the first in the low bits.
+#[inline(always)]
+unsafe fn sixteen(p: *const u8) -> [u64; 2] {
+    unsafe { [read_u64(p), read_u64(p.add(8))] }
+}
+
+impl Q6K {
+    #[inline(always)]
+    unsafe fn scales(o: Octet) -> [u64; 2] {
+        unsafe { sixteen(o.at(192)) }
     }
+    #[inline(always)]
+    unsafe fn subtracted<S: Dot>(s: S, o: Octet) -> ([u64; 2], f32) {
+        unsafe {
+            (Self::scales(o), f32::from(<Self as Superblock>::OFFSET) * <Self as Superblock>::scale(s, o))
+        }
+    }
+}
+
+impl Superblock for Q6K {
+    const OFFSET: u8 = 32;
+    sixteens!(210, subtracted where by_sums::<S, Self>());
     #[inline(always)]
     unsafe fn scale<S: Dot>(s: S, o: Octet) -> f32 {
         unsafe { s.two_f16(u32::from(read_u16(o.at(208))))[0] }
+    }
+}
+
+impl Q3K {
+    #[inline(always)]
+    unsafe fn scales(o: Octet) -> [u64; 2] {
+        unsafe { q3_k_scales(o.at(q3_k::SCALES)) }
+    }
+    #[inline(always)]
+    unsafe fn subtracted<S: Dot>(s: S, o: Octet) -> ([u64; 2], f32) {
+        unsafe {
+            (Self::scales(o), f32::from(<Self as Superblock>::OFFSET) * <Self as Superblock>::scale(s, o))
+        }
+    }
+}
+
+impl Superblock for Q3K {
+    const OFFSET: u8 = 4;
+    sixteens!(q3_k::BYTES, subtracted where by_sums::<S, Self>());
+    #[inline(always)]
+    unsafe fn scale<S: Dot>(s: S, o: Octet) -> f32 {
+        unsafe { s.two_f16(u32::from(read_u16(o.at(q3_k::D))))[0] }
+    }
+}
+
+impl Q2K {
+    #[inline(always)]
+    unsafe fn scales(o: Octet) -> [u64; 2] {
+        unsafe { unrolled!(half in [0, 1] => sixteen(o.at(q2_k::SCALES))[half] & NIBBLES) }
+    }
+    /// The mins, and `dmin`.
+    #[inline(always)]
+    unsafe fn subtracted<S: Dot>(s: S, o: Octet) -> ([u64; 2], f32) {
+        unsafe {
+            let mins = unrolled!(half in [0, 1] => sixteen(o.at(q2_k::SCALES))[half] >> 4 & NIBBLES);
+            (mins, s.two_f16(u32::from(read_u16(o.at(q2_k::DMIN))))[0])
+        }
+    }
+}
+
+impl Superblock for Q2K {
+    sixteens!(q2_k::BYTES, subtracted where true);
+    #[inline(always)]
+    unsafe fn scale<S: Dot>(s: S, o: Octet) -> f32 {
+        unsafe { s.two_f16(u32::from(read_u16(o.at(q2_k::D))))[0] }
     }
 }

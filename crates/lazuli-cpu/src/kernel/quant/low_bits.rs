@@ -26,7 +26,7 @@ unsafe fn pairs_of_bits<S: Dot, const C: usize>(s: S, p: *const u8) -> S::Bytes 
 }
 
 /// Low nibbles of eight bytes.
-const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+pub(super) const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
 
 impl Blocks for Q2K {
     const LEN: usize = q2_k::LEN;
@@ -62,7 +62,7 @@ const TOP: u64 = 0x8080_8080_8080_8080;
 /// The 16 signed scales of Q3_K, one to a byte: the low nibbles of 8 bytes, then their high nibbles, each with two
 /// bits of the last four bytes on top, less 32.
 #[inline(always)]
-unsafe fn q3_k_scales(p: *const u8) -> [u64; 2] {
+pub(super) unsafe fn q3_k_scales(p: *const u8) -> [u64; 2] {
     unsafe {
         let (low, top) = (read_u64(p), read_u32(p.add(8)));
         let tops = |shift: u32| u64::from(top >> shift & 0x0303_0303) << 4;

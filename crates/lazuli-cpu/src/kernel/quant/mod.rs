@@ -610,8 +610,8 @@ formats! {
         Format::Q4K => Q4K, superblock decode_q4_k, pairs pack_q4_k;
         Format::Q5K => Q5K, superblock decode_q5_k, panel pack_q5_k;
         Format::Q6K => Q6K, superblock decode_q6_k, panel pack_q6_k;
-        Format::Q2K => Q2K, decode decode_q2_k, panel pack_q2_k;
-        Format::Q3K => Q3K, decode decode_q3_k, panel pack_q3_k;
+        Format::Q2K => Q2K, superblock decode_q2_k, panel pack_q2_k;
+        Format::Q3K => Q3K, superblock decode_q3_k, panel pack_q3_k;
         Format::Tq1_0 => Tq1_0, decode decode_tq1_0, panel pack_tq1_0;
         Format::Tq2_0 => Tq2_0, decode decode_tq2_0, panel pack_tq2_0;
         Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl, panel pack_iq4_nl;

@@ -43,7 +43,7 @@ pub(super) trait Superblock: 'static {
     );
     /// After the last block: gives each row the sums that are its own.
     fn part<S: Dot, const R: usize, const M: usize>(_s: S, _sums: &mut [[Sum<S>; M]; R]) {}
-    /// `d`, of a format whose codes have an offset.
+    /// `d`, of a format with a scale for each 16 weights.
     unsafe fn scale<S: Dot>(_s: S, _o: Octet) -> f32 {
         0.0
     }
@@ -77,7 +77,7 @@ unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
             for m in 0..M {
                 let pair = [first[r][m], second[r][m]];
                 totals[r][m] = F::add::<S, 0>(s, totals[r][m], pair, factors[m][r].0);
-                if const { by_sums::<S, F>() } {
+                if const { by_sums::<S, F>() && F::OFFSET >= 32 } {
                     // Codes that are not centred fill all bits with half a block.
                     let by = F::scale(s, weights[r]) * acts[m].units.add(index).read();
                     sums[r][m].0 = s.add_wide(sums[r][m].0, totals[r][m], by);

@@ -7,7 +7,7 @@ pub(in crate::simd) mod words;
 
 use super::bits::BitTables;
 use super::{Dot, FIRST_LANES};
-use crate::simd::Avx2;
+use crate::simd::{Avx2, apart};
 use std::arch::x86_64::*;
 use words::{
     NOWHERE, bytes_by_words, four_sums, picked, places, six_bit_factors, split, spread, strided_words,
@@ -133,6 +133,7 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     type Sums = [__m256i; 2];
     type Wide = [__m256; 2];
     type Eight = __m256;
+    type Picks = *const f32;
     type Factors = [__m256i; 2];
 
     #[inline(always)]
@@ -335,10 +336,26 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { [_mm256_setzero_ps(); 2] }
     }
     #[inline(always)]
-    fn fold_pairs<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: __m256) -> Self::Wide {
+    unsafe fn picks(self, room: *mut f32, scales: __m256) -> *const f32 {
+        // A number is spread over all lanes while it is loaded; from a register that takes a shuffle or two.
         unsafe {
-            let (a, b) = (_mm256_set1_epi32(2 * C as i32), _mm256_set1_epi32(2 * C as i32 + 1));
-            [scaled(acc[0], sums[0], scales, a), scaled(acc[1], sums[1], scales, b)]
+            _mm256_storeu_ps(room, scales);
+            apart(room.cast()).cast()
+        }
+    }
+    #[inline(always)]
+    unsafe fn fold_pairs<const C: usize>(
+        self,
+        acc: Self::Wide,
+        sums: Self::Sums,
+        scales: *const f32,
+    ) -> Self::Wide {
+        unsafe {
+            let add = |acc, sums, scale| _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, acc);
+            [
+                add(acc[0], sums[0], _mm256_broadcast_ss(&*scales.add(2 * C))),
+                add(acc[1], sums[1], _mm256_broadcast_ss(&*scales.add(2 * C + 1))),
+            ]
         }
     }
     #[inline(always)]
@@ -423,10 +440,15 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
     }
     #[inline(always)]
-    fn fold_floats<const C: usize>(self, acc: Self::Wide, x: [Self::Wide; 2], scales: __m256) -> Self::Wide {
+    unsafe fn fold_floats<const C: usize>(
+        self,
+        acc: Self::Wide,
+        x: [Self::Wide; 2],
+        scales: *const f32,
+    ) -> Self::Wide {
         unsafe {
-            let pick = |lane: usize| _mm256_permutevar8x32_ps(scales, _mm256_set1_epi32(lane as i32));
-            let (a, b) = (pick(2 * C), pick(2 * C + 1));
+            let (a, b) =
+                (_mm256_broadcast_ss(&*scales.add(2 * C)), _mm256_broadcast_ss(&*scales.add(2 * C + 1)));
             let acc = [_mm256_fmadd_ps(x[0][0], a, acc[0]), _mm256_fmadd_ps(x[0][1], a, acc[1])];
             [_mm256_fmadd_ps(x[1][0], b, acc[0]), _mm256_fmadd_ps(x[1][1], b, acc[1])]
         }
@@ -456,9 +478,9 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors {
+    unsafe fn factors_i8(self, x: [u64; 2], by: *const i16) -> Self::Factors {
         unsafe {
-            let x = bytes_by_words(p, by);
+            let x = bytes_by_words(x, by);
             [_mm256_permute2x128_si256::<0x00>(x, x), _mm256_permute2x128_si256::<0x11>(x, x)]
         }
     }
@@ -466,12 +488,12 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     unsafe fn add_factors_i8(
         self,
         acc: Self::Wide,
-        p: *const u8,
+        x: [u64; 2],
         [factors, sums]: [*const i16; 2],
         by: f32,
     ) -> Self::Wide {
         unsafe {
-            let products = _mm256_madd_epi16(bytes_by_words(p, factors), _mm256_loadu_si256(sums.cast()));
+            let products = _mm256_madd_epi16(bytes_by_words(x, factors), _mm256_loadu_si256(sums.cast()));
             [_mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_set1_ps(by), acc[0]), acc[1]]
         }
     }

@@ -5,7 +5,7 @@
 
 pub(in crate::simd) mod words;
 
-use super::avx2::words::{four_sums, six_bit_factors};
+use super::avx2::words::{bytes_by_words, four_sums, six_bit_factors};
 use super::vectors::{four_even_signs, permuted_even_signs};
 use super::{Dot, Fours};
 use crate::simd::Avx512;
@@ -54,6 +54,7 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
     type Sums = __m512i;
     type Wide = __m512;
     type Eight = __m256;
+    type Picks = __m256;
     type Factors = __m512i;
 
     #[inline(always)]
@@ -393,7 +394,11 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { _mm512_setzero_ps() }
     }
     #[inline(always)]
-    fn fold_pairs<const C: usize>(self, acc: __m512, sums: __m512i, scales: __m256) -> __m512 {
+    unsafe fn picks(self, _room: *mut f32, scales: __m256) -> __m256 {
+        scales
+    }
+    #[inline(always)]
+    unsafe fn fold_pairs<const C: usize>(self, acc: __m512, sums: __m512i, scales: __m256) -> __m512 {
         unsafe {
             let (a, b) = (2 * C as i32, 2 * C as i32 + 1);
             let pick = join(_mm256_set1_epi32(a), _mm256_set1_epi32(b));
@@ -478,7 +483,7 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    fn fold_floats<const C: usize>(self, acc: __m512, x: [__m512; 2], scales: __m256) -> __m512 {
+    unsafe fn fold_floats<const C: usize>(self, acc: __m512, x: [__m512; 2], scales: __m256) -> __m512 {
         unsafe {
             let scales = _mm512_castps256_ps512(scales);
             let pick = |lane: usize| _mm512_permutexvar_ps(_mm512_set1_epi32(lane as i32), scales);
@@ -568,12 +573,21 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> __m512i {
+    unsafe fn factors_i8(self, x: [u64; 2], by: *const i16) -> __m512i {
+        unsafe { _mm512_zextsi256_si512(bytes_by_words(x, by)) }
+    }
+    #[inline(always)]
+    unsafe fn add_factors_i8(
+        self,
+        acc: __m512,
+        x: [u64; 2],
+        [factors, sums]: [*const i16; 2],
+        by: f32,
+    ) -> __m512 {
         unsafe {
-            let by = _mm_loadu_si128(by.cast());
-            let twice = _mm256_set_m128i(_mm_unpackhi_epi16(by, by), _mm_unpacklo_epi16(by, by));
-            let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
-            _mm512_zextsi256_si512(_mm256_mullo_epi16(x, twice))
+            let products = _mm256_madd_epi16(bytes_by_words(x, factors), _mm256_loadu_si256(sums.cast()));
+            let products = _mm512_zextps256_ps512(_mm256_cvtepi32_ps(products));
+            _mm512_fmadd_ps(products, _mm512_set1_ps(by), acc)
         }
     }
     #[inline(always)]

@@ -47,6 +47,8 @@ pub trait Dot: Panels {
     type Wide: Copy;
     /// 8 lanes of `f32`.
     type Eight: Copy;
+    /// 8 lanes of `f32` to pick from: where that costs instructions, a place in memory.
+    type Picks: Copy;
     /// 16 lanes of integers that fit 16 bits.
     type Factors: Copy;
 
@@ -254,8 +256,20 @@ pub trait Dot: Panels {
     /// Zero in all lanes.
     fn wide_zero(self) -> Self::Wide;
     /// `acc + sums * scale`, where lane `i` of the sums takes scale `2 C + i / 8`: two groups of 32 codes.
-    fn fold_pairs<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Eight)
-    -> Self::Wide;
+    ///
+    /// # Safety
+    /// The scales' room must be as [`Dot::picks`] left it.
+    unsafe fn fold_pairs<const C: usize>(
+        self,
+        acc: Self::Wide,
+        sums: Self::Sums,
+        scales: Self::Picks,
+    ) -> Self::Wide;
+    /// Eight scales to pick from.
+    ///
+    /// # Safety
+    /// `room` must be valid for writing 8 values, and stay as it is while scales are picked.
+    unsafe fn picks(self, room: *mut f32, scales: Self::Eight) -> Self::Picks;
     /// `acc + sums * scale`, where lane `i` of the sums takes scale `4 C + i / 4`: four groups of 16 codes.
     fn fold_quads<const C: usize>(self, acc: Self::Wide, sums: Self::Sums, scales: Self::Wide) -> Self::Wide;
     /// `acc + sums * scale`, where the four lanes of the sums of each of eight blocks, in the order of [`Dot::PLACES`], take its
@@ -310,11 +324,14 @@ pub trait Dot: Panels {
     /// `a * b + c`, rounded once.
     fn wide_fma(self, a: Self::Wide, b: Self::Wide, c: Self::Wide) -> Self::Wide;
     /// `acc + x[0] * scales[2 C] + x[1] * scales[2 C + 1]`.
-    fn fold_floats<const C: usize>(
+    ///
+    /// # Safety
+    /// As for [`Dot::fold_pairs`].
+    unsafe fn fold_floats<const C: usize>(
         self,
         acc: Self::Wide,
         x: [Self::Wide; 2],
-        scales: Self::Eight,
+        scales: Self::Picks,
     ) -> Self::Wide;
     /// Stores 16 values.
     ///
@@ -361,32 +378,23 @@ pub trait Dot: Panels {
     /// After the last block: gives each of the rows that were added up together what is its own.
     #[inline(always)]
     fn part_six_bits<const R: usize, const M: usize>(self, _acc: &mut [[(Self::Wide, Self::Eight); M]; R]) {}
-    /// 16 signed bytes times 8 numbers, each number for two neighbours.
+    /// 16 signed bytes, the first in the low bits of `x[0]`, times 8 numbers, each number for two neighbours.
     ///
     /// # Safety
-    /// `p` must be valid for reading 16 bytes and `by` for 8 values; products must fit 16 bits.
-    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors;
+    /// `by` must be valid for reading 8 values; products must fit 16 bits.
+    unsafe fn factors_i8(self, x: [u64; 2], by: *const i16) -> Self::Factors;
     /// `acc + by * products`, whose products are those of [`Dot::factors_i8`] with 16 numbers at `sums`, below 2^15 in
     /// magnitude where two neighbours are added up. In which lanes they end up is the level's business.
     ///
     /// # Safety
     /// As there, and `sums` must be valid for reading 16 values.
-    #[inline(always)]
     unsafe fn add_factors_i8(
         self,
         acc: Self::Wide,
-        p: *const u8,
-        [factors, sums]: [*const i16; 2],
+        x: [u64; 2],
+        numbers: [*const i16; 2],
         by: f32,
-    ) -> Self::Wide {
-        // SAFETY: the caller's promise; there are 16 values.
-        unsafe {
-            let number = |p: *const i16, i: usize| i32::from(*p.add(i));
-            let product = |i| i32::from(*p.cast::<i8>().add(i)) * number(factors, i / 2) * number(sums, i);
-            let products: [f32; 16] = std::array::from_fn(|i| product(i) as f32);
-            self.wide_fma(self.wide(products.as_ptr()), self.wide_twice(self.eight_splat(by)), acc)
-        }
-    }
+    ) -> Self::Wide;
     /// `acc + sums * factors` in integers. Of `sums[0]` the first 8 lanes take factor `4 H` and the others `4 H + 2`, of
     /// `sums[1]` factors `4 H + 1` and `4 H + 3`. Sums fit 16 bits. In which lanes the products end up is the level's
     /// business: their sum over all lanes is what counts.

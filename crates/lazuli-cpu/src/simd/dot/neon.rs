@@ -131,11 +131,23 @@ fn halves(x: int16x8_t) -> [u64; 2] {
     }
 }
 
+/// 16 signed bytes, the first in the low bits, times 8 words, each word for two neighbours.
+#[inline(always)]
+unsafe fn bytes_by_words(x: [u64; 2], by: *const i16) -> [int16x8_t; 2] {
+    unsafe {
+        let by = vld1q_s16(by);
+        let (first, second) =
+            (vreinterpret_s8_u64(vcreate_u64(x[0])), vreinterpret_s8_u64(vcreate_u64(x[1])));
+        [vmulq_s16(vmovl_s8(first), vzip1q_s16(by, by)), vmulq_s16(vmovl_s8(second), vzip2q_s16(by, by))]
+    }
+}
+
 impl<const DOT: bool> Dot for Neon<DOT> {
     type Bytes = [uint8x16_t; 4];
     type Sums = [int32x4_t; 4];
     type Wide = [float32x4_t; 4];
     type Eight = [float32x4_t; 2];
+    type Picks = Self::Eight;
     type Factors = [int32x4_t; 4];
 
     #[inline(always)]
@@ -285,11 +297,15 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         unsafe { [vdupq_n_f32(0.0); 4] }
     }
     #[inline(always)]
-    fn fold_pairs<const C: usize>(
+    unsafe fn picks(self, _room: *mut f32, scales: Self::Eight) -> Self::Eight {
+        scales
+    }
+    #[inline(always)]
+    unsafe fn fold_pairs<const C: usize>(
         self,
         acc: Self::Wide,
         sums: Self::Sums,
-        scales: Self::Eight,
+        scales: Self::Picks,
     ) -> Self::Wide {
         from_fn(|i| scaled_by(acc[i], sums[i], scales[C / 2], 2 * (C % 2) + i / 2))
     }
@@ -368,11 +384,11 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         unsafe { from_fn(|i| vfmaq_f32(c[i], a[i], b[i])) }
     }
     #[inline(always)]
-    fn fold_floats<const C: usize>(
+    unsafe fn fold_floats<const C: usize>(
         self,
         acc: Self::Wide,
         x: [Self::Wide; 2],
-        scales: Self::Eight,
+        scales: Self::Picks,
     ) -> Self::Wide {
         unsafe {
             let four = scales[C / 2];
@@ -411,17 +427,35 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         }
     }
     #[inline(always)]
-    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> Self::Factors {
+    unsafe fn factors_i8(self, x: [u64; 2], by: *const i16) -> Self::Factors {
         unsafe {
-            let (x, by) = (vld1q_s8(p.cast()), vld1q_s16(by));
-            let low = vmulq_s16(vmovl_s8(vget_low_s8(x)), vzip1q_s16(by, by));
-            let high = vmulq_s16(vmovl_high_s8(x), vzip2q_s16(by, by));
+            let [low, high] = bytes_by_words(x, by);
             [
                 vmovl_s16(vget_low_s16(low)),
                 vmovl_high_s16(low),
                 vmovl_s16(vget_low_s16(high)),
                 vmovl_high_s16(high),
             ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_factors_i8(
+        self,
+        acc: Self::Wide,
+        x: [u64; 2],
+        [factors, sums]: [*const i16; 2],
+        by: f32,
+    ) -> Self::Wide {
+        unsafe {
+            let [low, high] = bytes_by_words(x, factors);
+            let (first, second) = (vld1q_s16(sums), vld1q_s16(sums.add(8)));
+            let products = [
+                vmull_s16(vget_low_s16(low), vget_low_s16(first)),
+                vmull_high_s16(low, first),
+                vmull_s16(vget_low_s16(high), vget_low_s16(second)),
+                vmull_high_s16(high, second),
+            ];
+            from_fn(|i| vfmaq_n_f32(acc[i], vcvtq_f32_s32(products[i]), by))
         }
     }
     #[inline(always)]

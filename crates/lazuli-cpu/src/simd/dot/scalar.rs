@@ -23,6 +23,7 @@ impl Dot for Scalar {
     type Sums = [i32; 16];
     type Wide = [f32; 16];
     type Eight = [f32; 8];
+    type Picks = [f32; 8];
     type Factors = [i16; 16];
 
     #[inline(never)]
@@ -145,8 +146,17 @@ impl Dot for Scalar {
     fn wide_zero(self) -> [f32; 16] {
         [0.0; 16]
     }
+    #[inline(always)]
+    unsafe fn picks(self, _room: *mut f32, scales: [f32; 8]) -> [f32; 8] {
+        scales
+    }
     #[inline]
-    fn fold_pairs<const C: usize>(self, acc: [f32; 16], sums: [i32; 16], scales: [f32; 8]) -> [f32; 16] {
+    unsafe fn fold_pairs<const C: usize>(
+        self,
+        acc: [f32; 16],
+        sums: [i32; 16],
+        scales: [f32; 8],
+    ) -> [f32; 16] {
         from_fn(|i| acc[i] + sums[i] as f32 * scales[2 * C + i / 8])
     }
     #[inline]
@@ -204,7 +214,12 @@ impl Dot for Scalar {
         from_fn(|i| a[i] * b[i] + c[i])
     }
     #[inline]
-    fn fold_floats<const C: usize>(self, acc: [f32; 16], x: [[f32; 16]; 2], scales: [f32; 8]) -> [f32; 16] {
+    unsafe fn fold_floats<const C: usize>(
+        self,
+        acc: [f32; 16],
+        x: [[f32; 16]; 2],
+        scales: [f32; 8],
+    ) -> [f32; 16] {
         from_fn(|i| acc[i] + x[0][i] * scales[2 * C] + x[1][i] * scales[2 * C + 1])
     }
     #[inline]
@@ -227,10 +242,23 @@ impl Dot for Scalar {
         })
     }
     #[inline]
-    unsafe fn factors_i8(self, p: *const u8, by: *const i16) -> [i16; 16] {
-        // SAFETY: the caller vouches for both.
-        let (x, by) = unsafe { (p.cast::<[i8; 16]>().read(), by.cast::<[i16; 8]>().read_unaligned()) };
-        from_fn(|i| i16::from(x[i]) * by[i / 2])
+    unsafe fn factors_i8(self, x: [u64; 2], by: *const i16) -> [i16; 16] {
+        // SAFETY: the caller vouches for them.
+        let by = unsafe { by.cast::<[i16; 8]>().read_unaligned() };
+        from_fn(|i| i16::from((x[i / 8] >> (8 * (i % 8))) as i8) * by[i / 2])
+    }
+    #[inline]
+    unsafe fn add_factors_i8(
+        self,
+        acc: [f32; 16],
+        x: [u64; 2],
+        [factors, sums]: [*const i16; 2],
+        by: f32,
+    ) -> [f32; 16] {
+        // SAFETY: the caller vouches for them.
+        let (factors, sums) =
+            unsafe { (self.factors_i8(x, factors), sums.cast::<[i16; 16]>().read_unaligned()) };
+        from_fn(|i| acc[i] + (i32::from(factors[i]) * i32::from(sums[i])) as f32 * by)
     }
     #[inline]
     fn add_pairs<const H: usize>(

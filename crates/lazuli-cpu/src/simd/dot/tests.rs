@@ -14,9 +14,13 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
         let (w, v) = (s.bytes(p.add(1)), s.bytes(q.add(3)));
         let small = s.shr_mask::<1, 1>(w, 0x7f);
         let bits = p.cast::<u64>().read_unaligned();
+        let bytes = p.add(7).cast::<[u64; 2]>().read_unaligned();
         let ones = s.eight_splat(1.0);
-        let sums = |sums| s.fold_pairs::<0>(s.wide_zero(), sums, ones);
+        let (mut room, mut other) = ([0.0; 8], [0.0; 8]);
+        let one = s.picks(other.as_mut_ptr(), ones);
+        let sums = |sums| s.fold_pairs::<0>(s.wide_zero(), sums, one);
         let scales = s.eight_u8(bits);
+        let picks = s.picks(room.as_mut_ptr(), scales);
         let factors = s.eight_f16(0x3c00_4000_4200_4400, 0x4500_4600_4700_4800);
         let by_quads = s.wide_scales(p.add(7), s.eight_mul(s.eight_splat_f16(0x3800), factors));
         let products = s.dot_signed(s.signed_start(v), w, v);
@@ -35,8 +39,8 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
             11 => s.store_wide(to.cast(), sums(s.offset_sums(32, v))),
             12 => s.store_wide(to.cast(), sums(s.dot_unsigned(s.offset_sums(8, v), small, v))),
             13 => s.store_wide(to.cast(), sums(products)),
-            14 => s.store_wide(to.cast(), s.fold_pairs::<0>(s.wide_zero(), products, scales)),
-            15 => s.store_wide(to.cast(), s.fold_pairs::<3>(s.wide_zero(), products, scales)),
+            14 => s.store_wide(to.cast(), s.fold_pairs::<0>(s.wide_zero(), products, picks)),
+            15 => s.store_wide(to.cast(), s.fold_pairs::<3>(s.wide_zero(), products, picks)),
             16 => s.store_wide(to.cast(), s.fold_quads::<1>(s.wide_zero(), products, by_quads)),
             17 => s.store_wide(to.cast(), s.fold_quads::<2>(s.wide_zero(), products, by_quads)),
             18 => s.store_wide(to.cast(), by_quads),
@@ -59,7 +63,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 let dot = s.dot_unsigned(s.no_sums(), small, small);
                 let other = s.dot_unsigned(s.no_sums(), small, s.low_nibbles(v));
                 let pairs = s.factors_six_bits([p], by.as_ptr())[0].0;
-                let quads = s.factors_i8(p.add(7), by.as_ptr());
+                let quads = s.factors_i8(bytes, by.as_ptr());
                 let acc = match op {
                     22 => s.add_pairs::<0>(dot, [dot, other], pairs),
                     23 => s.add_pairs::<1>(s.no_sums(), [other, dot], pairs),
@@ -108,7 +112,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
                 let by = [3i16, 0, 7, 5, 1, 6, 2, 4];
                 let numbers: [i16; 16] = std::array::from_fn(|i| i16::from(a[i] as i8));
                 let pointers = [by.as_ptr(), numbers.as_slice().as_ptr()];
-                let products = s.add_factors_i8(s.wide_zero(), p.add(7), pointers, 0.5);
+                let products = s.add_factors_i8(s.wide_zero(), bytes, pointers, 0.5);
                 to.cast::<f32>().write_unaligned(s.sum_of(products, s.eight_splat(0.0)));
             }
             53 => six_bits(s, [&x[1..], &x[60..]], a, to.cast()),
@@ -284,10 +288,9 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
             }
             11 => {
                 let x = [s.wide_e4m3(p), s.wide_bytes([bits, !bits])];
-                s.store_wide(
-                    to.cast(),
-                    s.fold_floats::<1>(s.wide_fma(x[0], x[1], x[0]), x, s.eight_u8(bits)),
-                );
+                let mut room = [0.0; 8];
+                let picks = s.picks(room.as_mut_ptr(), s.eight_u8(bits));
+                s.store_wide(to.cast(), s.fold_floats::<1>(s.wide_fma(x[0], x[1], x[0]), x, picks));
             }
             12 => {
                 s.store_eight(to.cast(), s.eight_repeat::<2>(s.eight_bf16(bits & !0x0080_0080_0080_0080, 0)));

@@ -75,13 +75,13 @@ pub(super) unsafe fn two_blocks<const STRIDE: usize, const AT: usize>(p: *const 
     }
 }
 
-/// 16 signed bytes times 8 words, each word for two neighbours.
+/// 16 signed bytes, the first in the low bits, times 8 words, each word for two neighbours.
 #[inline(always)]
-pub(super) unsafe fn bytes_by_words(p: *const u8, by: *const i16) -> __m256i {
+pub(in crate::simd::dot) unsafe fn bytes_by_words(x: [u64; 2], by: *const i16) -> __m256i {
     unsafe {
         let by =
             _mm256_permute4x64_epi64::<0b01_01_00_00>(_mm256_castsi128_si256(_mm_loadu_si128(by.cast())));
-        let x = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast()));
+        let x = _mm256_cvtepi8_epi16(_mm_set_epi64x(x[1] as i64, x[0] as i64));
         _mm256_mullo_epi16(x, _mm256_unpacklo_epi16(by, by))
     }
 }
