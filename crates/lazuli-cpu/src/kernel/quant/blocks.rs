@@ -165,9 +165,6 @@ pub(super) trait Blocks: 'static {
     const SIGN_BITS: bool = false;
     /// Codes are e4m3 floats over 256 ([`Dot::wide_e4m3`]), and neither offset nor signed; there are no mins.
     const FLOAT: bool = false;
-    /// Codes are looked up 256 at a time before anything else ([`Blocks::expand`]); the octet's first side, which
-    /// formats with one plane have no other use for, points to them then.
-    const EXPANDED: bool = false;
     /// Weights have a `min`.
     const MINS: bool = false;
     /// Scales stand for 16 weights.
@@ -183,15 +180,21 @@ pub(super) trait Blocks: 'static {
     /// The same to pick from: [`Dot::Picks`].
     type Picks<S: Dot>: Copy;
 
+    /// Whether codes are looked up 256 at a time before anything else ([`Blocks::expand`]); the octet's first side, which
+    /// formats with one plane have no other use for, points to them then. Blocks are whole octets then.
+    #[inline(always)]
+    fn expanded<S: Dot>() -> bool {
+        false
+    }
     /// Codes `64 C .. 64 C + 64`; of [`Blocks::INTEGER`] formats in the order of [`Row::paired`](super::acts::Row).
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes;
     /// A set bit for each of those codes that is negative; unused unless [`Blocks::SIGN_BITS`].
     #[inline(always)]
-    unsafe fn signs<const C: usize>(_o: Octet) -> u64 {
+    unsafe fn signs<S: Dot, const C: usize>(_o: Octet) -> u64 {
         0
     }
     /// Writes the 256 codes of each octet, and sign bits after them where they are of use; unused unless
-    /// [`Blocks::EXPANDED`].
+    /// [`Blocks::expanded`].
     #[inline(always)]
     unsafe fn expand<S: Dot, const R: usize>(_s: S, _octets: &[Octet; R], _to: &[*mut u8; R]) {}
     /// The scales, each times the one in `by` that stands for its group of 32.

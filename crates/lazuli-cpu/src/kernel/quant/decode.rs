@@ -269,7 +269,7 @@ unsafe fn chunk<S: Dot, F: Blocks, const R: usize, const M: usize, const C: usiz
         }
         for r in 0..R {
             let w = F::codes::<S, C>(s, weights[r]);
-            let signs = if F::SIGN_BITS { F::signs::<C>(weights[r]) } else { 0 };
+            let signs = if F::SIGN_BITS { F::signs::<S, C>(weights[r]) } else { 0 };
             for m in 0..M {
                 let dot = if F::SIGN_BITS {
                     // A sign goes to either factor; magnitudes are what unsigned products take.
@@ -402,7 +402,6 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     ahead: usize,
     rooms: &mut Rooms<R>,
 ) {
-    const { assert!(!F::EXPANDED || F::LEN == OCTET, "ends of rows are not expanded") };
     const { assert!(!F::MINS || !F::FINE, "mins stand for 32 weights") };
     let k = job.shape.k;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
@@ -425,7 +424,7 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
                 prefetch_weights(s, stream, R * F::OCTET_BYTES);
                 stream = stream.wrapping_add(R * F::OCTET_BYTES);
             }
-            if F::EXPANDED {
+            if F::expanded::<S>() {
                 Expanded::fill::<S, F, R>(&mut rooms.codes, s, &octets);
                 octets = Expanded::beside(&rooms.codes, octets);
             }

@@ -7,7 +7,7 @@
 
 use super::blocks::{Blocks, OCTET, Octet, coarse, fine, read_u16, read_u32, read_u64, unrolled};
 use super::tables::spread_nibbles;
-use crate::simd::{Dot, Fours, even_signs};
+use crate::simd::{Dot, Fours, Isa, apart, even_signs};
 use lazuli_quant::blocks::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs};
 use lazuli_quant::grids;
 
@@ -47,6 +47,65 @@ static IQ3_XXS: Fours = Fours::new(&grids::IQ3_XXS, [4, 12, 20, 28, 36, 44, 52, 
 static IQ3_S: Fours = Fours::new(&grids::IQ3_S, [1, 3, 5, 7, 9, 11, 13, 15]);
 /// Eight times -1, 0 and 1, plus 8.
 static IQ1: [u64; 2048] = eights(&grids::IQ1, [0, 8, 16, 24]);
+
+/// Lookups of eight weights in an octet.
+const EIGHTS: usize = OCTET / 8;
+
+/// Whether formats whose octets are expanded write the numbers of vectors first, where these are no bytes, and look each up
+/// when it is multiplied: with AVX2, where a load of what several stores have just written waits for them.
+const fn by_numbers<S: Dot>() -> bool {
+    matches!(S::ISA, Isa::Avx2)
+}
+
+/// The vectors of eight weights whose numbers, all below `N`, were written for codes `64 C ..`.
+#[inline(always)]
+unsafe fn eights_of<S: Dot, const N: usize, const C: usize>(
+    s: S,
+    grid: &'static [u64; N],
+    o: Octet,
+) -> S::Bytes {
+    unsafe {
+        // Numbers are read one by one, not taken from the vectors that they were made in, which costs more.
+        let numbers = apart(o.1.planes[0]).cast::<u16>().add(8 * C);
+        s.words(unrolled!(i in 0..8 => grid.as_ptr().add(usize::from(numbers.add(i).read())).read()))
+    }
+}
+
+/// Writes 64 numbers of nine bits, the ninth of each in `high`.
+#[inline(always)]
+unsafe fn ninth_bits(bytes: *const u8, high: u64, to: *mut u16) {
+    for eight in 0..8 {
+        let high = (high >> (8 * eight)) as u16 & 0xff;
+        let mut numbers = [0; 8];
+        for (i, times) in [256, 128, 64, 32, 16, 8, 4, 2].into_iter().enumerate() {
+            numbers[i] = u16::from(unsafe { *bytes.add(8 * eight + i) }) | (high * times & 256);
+        }
+        unsafe { to.add(8 * eight).cast::<[u16; 8]>().write(numbers) };
+    }
+}
+
+/// The 16 vectors of four weights that have these numbers.
+macro_rules! fours_of {
+    ($s:ident, $grid:ident, $i:ident => $number:expr) => {
+        $s.words(unrolled!(pair in 0..8 => {
+            let first = { let $i = 2 * pair; $number };
+            let second = { let $i = 2 * pair + 1; $number };
+            $grid.two(first, second)
+        }))
+    };
+}
+
+/// Codes `64 C ..` of an octet's that were looked up.
+#[inline(always)]
+unsafe fn looked_up<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+    unsafe { s.bytes(o.1.planes[0].add(64 * C)) }
+}
+
+/// Their signs, where these were written as well.
+#[inline(always)]
+unsafe fn looked_up_signs<const C: usize>(o: Octet) -> u64 {
+    unsafe { o.1.planes[0].add(OCTET + 8 * C).cast::<u64>().read() }
+}
 
 /// `2 x + 1` of each byte.
 #[inline(always)]
@@ -93,7 +152,7 @@ impl Blocks for Iq2Xxs {
         }
     }
     #[inline(always)]
-    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+    unsafe fn signs<S: Dot, const C: usize>(o: Octet) -> u64 {
         unsafe {
             let at = o.at(iq2_xxs::QS + 16 * C);
             even_signs(u64::from(read_u32(at.add(4))) | u64::from(read_u32(at.add(12))) << 32)
@@ -111,14 +170,24 @@ impl Blocks for Iq2Xs {
     const SIGN_BITS: bool = true;
     fine!();
     #[inline(always)]
+    fn expanded<S: Dot>() -> bool {
+        by_numbers::<S>()
+    }
+    #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        if by_numbers::<S>() {
+            return unsafe { eights_of::<S, _, C>(s, &IQ2_XS, o) };
+        }
         unsafe {
             let code = |i| usize::from(read_u16(o.at(iq2_xs::QS + 16 * C + 2 * i)));
             s.words(unrolled!(i in 0..8 => IQ2_XS[code(i) & 511]))
         }
     }
     #[inline(always)]
-    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+    unsafe fn signs<S: Dot, const C: usize>(o: Octet) -> u64 {
+        if by_numbers::<S>() {
+            return unsafe { looked_up_signs::<C>(o) };
+        }
         unsafe {
             // The top 7 bits of each of four codes in 28.
             let four = |x: u64| {
@@ -128,6 +197,27 @@ impl Blocks for Iq2Xs {
             };
             let at = o.at(iq2_xs::QS + 16 * C);
             even_signs(four(read_u64(at)) | four(read_u64(at.add(8))) << 32)
+        }
+    }
+    #[inline(always)]
+    unsafe fn expand<S: Dot, const R: usize>(_s: S, octets: &[Octet; R], to: &[*mut u8; R]) {
+        for r in 0..R {
+            unsafe {
+                let codes = octets[r].at(iq2_xs::QS).cast::<[u16; EIGHTS]>().read_unaligned();
+                let (mut numbers, mut signs) = ([0; EIGHTS], [0; EIGHTS]);
+                for i in 0..EIGHTS {
+                    let code = u16::from_le(codes[i]);
+                    // Seven signs; the eighth makes the number of them even.
+                    let seven = code >> 9;
+                    let parity = seven ^ seven >> 4;
+                    let parity = parity ^ parity >> 2;
+                    let parity = parity ^ parity >> 1;
+                    numbers[i] = code & 511;
+                    signs[i] = (seven | parity << 7) as u8;
+                }
+                to[r].cast::<[u16; EIGHTS]>().write(numbers);
+                to[r].add(OCTET).cast::<[u8; EIGHTS]>().write(signs);
+            }
         }
     }
     #[inline(always)]
@@ -153,7 +243,7 @@ impl Blocks for Iq2S {
         }
     }
     #[inline(always)]
-    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+    unsafe fn signs<S: Dot, const C: usize>(o: Octet) -> u64 {
         unsafe { read_u64(o.at(iq2_s::SIGNS + 8 * C)) }
     }
     #[inline(always)]
@@ -166,18 +256,27 @@ impl Blocks for Iq2S {
 }
 
 impl Blocks for Iq3Xxs {
-    const EXPANDED: bool = true;
     const LEN: usize = iq3_xxs::LEN;
     const BYTES: usize = iq3_xxs::BYTES;
     const SIGN_BITS: bool = true;
     coarse!();
     #[inline(always)]
-    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        unsafe { s.bytes(o.1.planes[0].add(64 * C)) }
+    fn expanded<S: Dot>() -> bool {
+        true
     }
     #[inline(always)]
-    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
-        unsafe { o.1.planes[0].add(OCTET + 8 * C).cast::<u64>().read() }
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            if by_numbers::<S>() {
+                let numbers = o.at(iq3_xxs::QS + 16 * C);
+                return fours_of!(s, IQ3_XXS, i => u16::from(*numbers.add(i)));
+            }
+            looked_up::<S, C>(s, o)
+        }
+    }
+    #[inline(always)]
+    unsafe fn signs<S: Dot, const C: usize>(o: Octet) -> u64 {
+        unsafe { looked_up_signs::<C>(o) }
     }
     #[inline(always)]
     unsafe fn expand<S: Dot, const R: usize>(s: S, octets: &[Octet; R], to: &[*mut u8; R]) {
@@ -187,7 +286,9 @@ impl Blocks for Iq3Xxs {
                 indices[r] = octets[r].at(iq3_xxs::QS);
                 s.expand_even_signs(octets[r].at(iq3_xxs::SCALES), to[r].add(OCTET));
             }
-            s.expand_fours::<false, R>(&IQ3_XXS, &indices, &[0; R], to);
+            if !by_numbers::<S>() {
+                s.expand_fours::<false, R>(&IQ3_XXS, &indices, &[0; R], to);
+            }
         }
     }
     #[inline(always)]
@@ -197,17 +298,26 @@ impl Blocks for Iq3Xxs {
 }
 
 impl Blocks for Iq3S {
-    const EXPANDED: bool = true;
     const LEN: usize = iq3_s::LEN;
     const BYTES: usize = iq3_s::BYTES;
     const SIGN_BITS: bool = true;
     coarse!();
     #[inline(always)]
-    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        unsafe { s.bytes(o.1.planes[0].add(64 * C)) }
+    fn expanded<S: Dot>() -> bool {
+        true
     }
     #[inline(always)]
-    unsafe fn signs<const C: usize>(o: Octet) -> u64 {
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe {
+            if by_numbers::<S>() {
+                let numbers = apart(o.1.planes[0]).cast::<u16>().add(16 * C);
+                return fours_of!(s, IQ3_S, i => numbers.add(i).read());
+            }
+            looked_up::<S, C>(s, o)
+        }
+    }
+    #[inline(always)]
+    unsafe fn signs<S: Dot, const C: usize>(o: Octet) -> u64 {
         unsafe { read_u64(o.at(iq3_s::SIGNS + 8 * C)) }
     }
     #[inline(always)]
@@ -217,6 +327,12 @@ impl Blocks for Iq3S {
             for r in 0..R {
                 indices[r] = octets[r].at(iq3_s::QS);
                 high[r] = read_u64(octets[r].at(iq3_s::QH));
+            }
+            if by_numbers::<S>() {
+                for r in 0..R {
+                    ninth_bits(indices[r], high[r], to[r].cast());
+                }
+                return;
             }
             s.expand_fours::<true, R>(&IQ3_S, &indices, &high, to);
         }

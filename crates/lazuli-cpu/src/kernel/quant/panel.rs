@@ -203,7 +203,7 @@ pub(super) unsafe fn unpack<S: Dot, F: Blocks>(
 ) {
     const { assert!(!F::FLOAT, "they have no panels") };
     let (mut o, mut expanded) = (o, [Expanded::new()]);
-    if F::EXPANDED {
+    if F::expanded::<S>() {
         // SAFETY: the octet is whole.
         unsafe { Expanded::fill::<S, F, 1>(&mut expanded, s, &[o]) };
         [o] = Expanded::beside(&expanded, [o]);
@@ -237,7 +237,7 @@ unsafe fn signed<S: Dot, F: Blocks, const C: usize>(s: S, o: Octet) -> S::Bytes 
     // SAFETY: the caller's octet.
     unsafe {
         let codes = F::codes::<S, C>(s, o);
-        if F::SIGN_BITS { s.negate_where(F::signs::<C>(o), codes) } else { codes }
+        if F::SIGN_BITS { s.negate_where(F::signs::<S, C>(o), codes) } else { codes }
     }
 }
 

@@ -125,6 +125,17 @@ impl Fours {
         }
     }
 
+    /// The two vectors of these numbers.
+    ///
+    /// # Safety
+    /// Numbers must be below 512.
+    #[inline(always)]
+    pub unsafe fn two(&self, first: u16, second: u16) -> u64 {
+        // SAFETY: the caller's promise.
+        let word = |number: u16| unsafe { u64::from(*self.words.get_unchecked(usize::from(number))) };
+        word(first) | word(second) << 32
+    }
+
     /// The same for `R` rows with the byte permutations of AVX-512 VBMI. One looks up 64 indices in 128 bytes, and a
     /// byte holds two codes, so that half as many do; the codes are then cut out and looked up in turn.
     ///
