@@ -667,7 +667,7 @@ fn zero_and_tiny_activations_give_zero() {
 
 #[test]
 fn values_that_are_not_finite_show_in_their_row_and_nowhere_else() {
-    for format in [Format::Q6K, Format::Q4K] {
+    for format in [Format::Q6K, Format::Q4K, Format::Q3K, Format::Q2K] {
         let planes = random_planes(format, 8, 512, 5);
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for level in Level::supported() {
