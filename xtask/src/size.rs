@@ -26,7 +26,7 @@ struct Budgets {
 }
 
 const BUDGETS: Budgets =
-    Budgets { code_lines: 55_000, crate_code_lines: 16_400, dependencies: 180, binary_bytes: 40 << 20 };
+    Budgets { code_lines: 55_000, crate_code_lines: 16_600, dependencies: 180, binary_bytes: 40 << 20 };
 
 /// Lines by kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -78,7 +78,8 @@ unsafe fn ninth_bits(bytes: *const u8, high: u64, to: *mut u16) {
         let high = (high >> (8 * eight)) as u16 & 0xff;
         let mut numbers = [0; 8];
         for (i, times) in [256, 128, 64, 32, 16, 8, 4, 2].into_iter().enumerate() {
-            numbers[i] = u16::from(unsafe { *bytes.add(8 * eight + i) }) | (high * times & 256);
+            let byte = u16::from(unsafe { *bytes.add(8 * eight + i) });
+            numbers[i] = byte | ((high * times) & 256);
         }
         unsafe { to.add(8 * eight).cast::<[u16; 8]>().write(numbers) };
     }

@@ -167,6 +167,12 @@ unsafe fn sixteen(p: *const u8) -> [u64; 2] {
     unsafe { [read_u64(p), read_u64(p.add(8))] }
 }
 
+/// What is subtracted from codes, times `d`.
+#[inline(always)]
+unsafe fn centre<S: Dot, F: Superblock>(s: S, o: Octet) -> f32 {
+    unsafe { f32::from(F::OFFSET) * F::scale(s, o) }
+}
+
 impl Q6K {
     #[inline(always)]
     unsafe fn scales(o: Octet) -> [u64; 2] {
@@ -174,9 +180,7 @@ impl Q6K {
     }
     #[inline(always)]
     unsafe fn subtracted<S: Dot>(s: S, o: Octet) -> ([u64; 2], f32) {
-        unsafe {
-            (Self::scales(o), f32::from(<Self as Superblock>::OFFSET) * <Self as Superblock>::scale(s, o))
-        }
+        unsafe { (Self::scales(o), centre::<S, Self>(s, o)) }
     }
 }
 
@@ -196,9 +200,7 @@ impl Q3K {
     }
     #[inline(always)]
     unsafe fn subtracted<S: Dot>(s: S, o: Octet) -> ([u64; 2], f32) {
-        unsafe {
-            (Self::scales(o), f32::from(<Self as Superblock>::OFFSET) * <Self as Superblock>::scale(s, o))
-        }
+        unsafe { (Self::scales(o), centre::<S, Self>(s, o)) }
     }
 }
 
