@@ -34,7 +34,7 @@ impl Octet {
     }
 }
 
-/// Room for 256 codes that were looked up, and for a sign bit of each.
+/// Room for 256 codes that were looked up, or for what they are found by, and for a sign bit of each.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct Expanded([u8; OCTET + OCTET / 8]);
@@ -193,8 +193,8 @@ pub(super) trait Blocks: 'static {
     unsafe fn signs<S: Dot, const C: usize>(_o: Octet) -> u64 {
         0
     }
-    /// Writes the 256 codes of each octet, and sign bits after them where they are of use; unused unless
-    /// [`Blocks::expanded`].
+    /// Writes the 256 codes of each octet, or what [`Blocks::codes`] finds them by, and sign bits after as much room as codes
+    /// take where they are of use; unused unless [`Blocks::expanded`].
     #[inline(always)]
     unsafe fn expand<S: Dot, const R: usize>(_s: S, _octets: &[Octet; R], _to: &[*mut u8; R]) {}
     /// The scales, each times the one in `by` that stands for its group of 32.

@@ -403,6 +403,8 @@ unsafe fn rows<S: Dot, F: Blocks, const R: usize, const M: usize>(
     rooms: &mut Rooms<R>,
 ) {
     const { assert!(!F::MINS || !F::FINE, "mins stand for 32 weights") };
+    // Known when this is compiled, but not as a constant.
+    assert!(!F::expanded::<S>() || F::LEN == OCTET, "ends of rows are not expanded");
     let k = job.shape.k;
     // SAFETY: the job's rows exist, whole rows of `k` weights.
     unsafe {

@@ -57,18 +57,11 @@ const fn by_numbers<S: Dot>() -> bool {
     matches!(S::ISA, Isa::Avx2)
 }
 
-/// The vectors of eight weights whose numbers, all below `N`, were written for codes `64 C ..`.
+/// The numbers of the vectors that make codes `64 C ..`, `EACH` of them. They are read one by one, not taken from the vectors
+/// that they were made in, which costs more.
 #[inline(always)]
-unsafe fn eights_of<S: Dot, const N: usize, const C: usize>(
-    s: S,
-    grid: &'static [u64; N],
-    o: Octet,
-) -> S::Bytes {
-    unsafe {
-        // Numbers are read one by one, not taken from the vectors that they were made in, which costs more.
-        let numbers = apart(o.1.planes[0]).cast::<u16>().add(8 * C);
-        s.words(unrolled!(i in 0..8 => grid.as_ptr().add(usize::from(numbers.add(i).read())).read()))
-    }
+unsafe fn numbers_of<const EACH: usize, const C: usize>(o: Octet) -> *const u16 {
+    unsafe { apart(o.1.planes[0]).cast::<u16>().add(EACH * C) }
 }
 
 /// Writes 64 numbers of nine bits, the ninth of each in `high`.
@@ -176,10 +169,13 @@ impl Blocks for Iq2Xs {
     }
     #[inline(always)]
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
-        if by_numbers::<S>() {
-            return unsafe { eights_of::<S, _, C>(s, &IQ2_XS, o) };
-        }
         unsafe {
+            if by_numbers::<S>() {
+                let numbers = numbers_of::<8, C>(o);
+                return s.words(
+                    unrolled!(i in 0..8 => *IQ2_XS.get_unchecked(usize::from(numbers.add(i).read()))),
+                );
+            }
             let code = |i| usize::from(read_u16(o.at(iq2_xs::QS + 16 * C + 2 * i)));
             s.words(unrolled!(i in 0..8 => IQ2_XS[code(i) & 511]))
         }
@@ -311,7 +307,7 @@ impl Blocks for Iq3S {
     unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
         unsafe {
             if by_numbers::<S>() {
-                let numbers = apart(o.1.planes[0]).cast::<u16>().add(16 * C);
+                let numbers = numbers_of::<16, C>(o);
                 return fours_of!(s, IQ3_S, i => numbers.add(i).read());
             }
             looked_up::<S, C>(s, o)

@@ -6,7 +6,7 @@ use super::acts::{HALF, Row};
 use super::blocks::{Blocks, OCTET, Octet, read_u16, read_u64, unrolled};
 use super::decode::Sum;
 use super::formats::{Q4K, Q5K, Q6K};
-use super::low_bits::{NIBBLES, Q2K, Q3K, q3_k_scales};
+use super::low_bits::{Q2K, Q3K, q2_k_mins, q2_k_scales, q3_k_scales};
 use super::superblock::{GROUPS, Superblock, by_sums};
 use crate::simd::Dot;
 use lazuli_quant::blocks::{q2_k, q3_k};
@@ -97,11 +97,11 @@ impl Superblock for Q5K {
     }
 }
 
-/// What formats with a scale for each 16 weights share. Their `scales`, 16 signed bytes, and `subtracted`, as many and what
-/// they are multiplied with, are functions beside the trait; of the latter a product with the activations is subtracted
-/// `$where`.
+/// What formats with a scale for each 16 weights share, with `d` in a place of their blocks. Their `scales`, 16 signed bytes, and
+/// `subtracted`, as many and what they are multiplied with, are functions beside the trait; of the latter a product with the
+/// activations is subtracted `$where`.
 macro_rules! sixteens {
-    ($bytes:expr, subtracted where $where:expr) => {
+    ($bytes:expr, d $d:expr, subtracted where $where:expr) => {
         const BYTES: usize = $bytes;
         const PAIRED: bool = false;
         #[inline(always)]
@@ -158,13 +158,17 @@ macro_rules! sixteens {
                 }
             }
         }
+        #[inline(always)]
+        unsafe fn scale<S: Dot>(s: S, o: Octet) -> f32 {
+            unsafe { half(s, o.at($d)) }
+        }
     };
 }
 
-/// 16 bytes, the first in the low bits.
+/// The half-precision number at `p`.
 #[inline(always)]
-unsafe fn sixteen(p: *const u8) -> [u64; 2] {
-    unsafe { [read_u64(p), read_u64(p.add(8))] }
+unsafe fn half<S: Dot>(s: S, p: *const u8) -> f32 {
+    unsafe { s.two_f16(u32::from(read_u16(p)))[0] }
 }
 
 /// What is subtracted from codes, times `d`.
@@ -176,7 +180,7 @@ unsafe fn centre<S: Dot, F: Superblock>(s: S, o: Octet) -> f32 {
 impl Q6K {
     #[inline(always)]
     unsafe fn scales(o: Octet) -> [u64; 2] {
-        unsafe { sixteen(o.at(192)) }
+        unsafe { unrolled!(at in [192, 200] => read_u64(o.at(at))) }
     }
     #[inline(always)]
     unsafe fn subtracted<S: Dot>(s: S, o: Octet) -> ([u64; 2], f32) {
@@ -186,11 +190,8 @@ impl Q6K {
 
 impl Superblock for Q6K {
     const OFFSET: u8 = 32;
-    sixteens!(210, subtracted where by_sums::<S, Self>());
-    #[inline(always)]
-    unsafe fn scale<S: Dot>(s: S, o: Octet) -> f32 {
-        unsafe { s.two_f16(u32::from(read_u16(o.at(208))))[0] }
-    }
+    const HALF_FILLS: bool = true;
+    sixteens!(210, d 208, subtracted where by_sums::<S, Self>());
 }
 
 impl Q3K {
@@ -206,32 +207,21 @@ impl Q3K {
 
 impl Superblock for Q3K {
     const OFFSET: u8 = 4;
-    sixteens!(q3_k::BYTES, subtracted where by_sums::<S, Self>());
-    #[inline(always)]
-    unsafe fn scale<S: Dot>(s: S, o: Octet) -> f32 {
-        unsafe { s.two_f16(u32::from(read_u16(o.at(q3_k::D))))[0] }
-    }
+    sixteens!(q3_k::BYTES, d q3_k::D, subtracted where by_sums::<S, Self>());
 }
 
 impl Q2K {
     #[inline(always)]
     unsafe fn scales(o: Octet) -> [u64; 2] {
-        unsafe { unrolled!(half in [0, 1] => sixteen(o.at(q2_k::SCALES))[half] & NIBBLES) }
+        unsafe { q2_k_scales(o) }
     }
     /// The mins, and `dmin`.
     #[inline(always)]
     unsafe fn subtracted<S: Dot>(s: S, o: Octet) -> ([u64; 2], f32) {
-        unsafe {
-            let mins = unrolled!(half in [0, 1] => sixteen(o.at(q2_k::SCALES))[half] >> 4 & NIBBLES);
-            (mins, s.two_f16(u32::from(read_u16(o.at(q2_k::DMIN))))[0])
-        }
+        unsafe { (q2_k_mins(o), half(s, o.at(q2_k::DMIN))) }
     }
 }
 
 impl Superblock for Q2K {
-    sixteens!(q2_k::BYTES, subtracted where true);
-    #[inline(always)]
-    unsafe fn scale<S: Dot>(s: S, o: Octet) -> f32 {
-        unsafe { s.two_f16(u32::from(read_u16(o.at(q2_k::D))))[0] }
-    }
+    sixteens!(q2_k::BYTES, d q2_k::D, subtracted where true);
 }

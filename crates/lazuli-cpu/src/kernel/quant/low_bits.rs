@@ -26,7 +26,19 @@ unsafe fn pairs_of_bits<S: Dot, const C: usize>(s: S, p: *const u8) -> S::Bytes 
 }
 
 /// Low nibbles of eight bytes.
-pub(super) const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+
+/// The 16 scales of a block of Q2_K, one to a byte.
+#[inline(always)]
+pub(super) unsafe fn q2_k_scales(o: Octet) -> [u64; 2] {
+    unsafe { unrolled!(at in [0, 8] => read_u64(o.at(q2_k::SCALES + at)) & NIBBLES) }
+}
+
+/// Its 16 mins.
+#[inline(always)]
+pub(super) unsafe fn q2_k_mins(o: Octet) -> [u64; 2] {
+    unsafe { unrolled!(at in [0, 8] => read_u64(o.at(q2_k::SCALES + at)) >> 4 & NIBBLES) }
+}
 
 impl Blocks for Q2K {
     const LEN: usize = q2_k::LEN;
@@ -42,16 +54,14 @@ impl Blocks for Q2K {
     unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe {
             let by = s.eight_mul(s.eight_splat_f16(read_u16(o.at(q2_k::D))), by);
-            let scales = unrolled!(at in [0, 8] => read_u64(o.at(q2_k::SCALES + at)) & NIBBLES);
-            s.wide_mul(s.wide_bytes(scales), s.wide_twice(by))
+            s.wide_mul(s.wide_bytes(q2_k_scales(o)), s.wide_twice(by))
         }
     }
     #[inline(always)]
     unsafe fn fine_mins<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
         unsafe {
             let by = s.eight_mul(s.eight_splat_f16(read_u16(o.at(q2_k::DMIN))), by);
-            let mins = unrolled!(at in [0, 8] => read_u64(o.at(q2_k::SCALES + at)) >> 4 & NIBBLES);
-            s.wide_mul(s.wide_bytes(mins), s.wide_twice(by))
+            s.wide_mul(s.wide_bytes(q2_k_mins(o)), s.wide_twice(by))
         }
     }
 }

@@ -18,6 +18,8 @@ pub(super) trait Superblock: 'static {
     const BYTES: usize;
     /// What is subtracted from a stored code.
     const OFFSET: u8 = 0;
+    /// Whether half a block fills all bits of the sums where codes are not centred.
+    const HALF_FILLS: bool = false;
     /// Whether codes come in the order of [`Row::paired`]; otherwise in natural order.
     const PAIRED: bool;
 
@@ -77,8 +79,7 @@ unsafe fn block<S: Dot, F: Superblock, const R: usize, const M: usize>(
             for m in 0..M {
                 let pair = [first[r][m], second[r][m]];
                 totals[r][m] = F::add::<S, 0>(s, totals[r][m], pair, factors[m][r].0);
-                if const { by_sums::<S, F>() && F::OFFSET >= 32 } {
-                    // Codes that are not centred fill all bits with half a block.
+                if const { by_sums::<S, F>() && F::HALF_FILLS } {
                     let by = F::scale(s, weights[r]) * acts[m].units.add(index).read();
                     sums[r][m].0 = s.add_wide(sums[r][m].0, totals[r][m], by);
                     totals[r][m] = s.no_sums();
