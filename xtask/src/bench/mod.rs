@@ -4,6 +4,7 @@ mod engines;
 mod formats;
 mod peers;
 mod report;
+mod subjects;
 mod system;
 
 use crate::failure::{Failure, Result};
@@ -12,13 +13,16 @@ const USAGE: &str = "\
 Usage: cargo xtask bench <what>
 
 What:
-  peers [--models DIR] [--peers DIR] [--rounds N] [--tests LIST] [--only TEXT] [--out DIR]
+  peers [--models DIR] [--peers DIR] [--rounds N] [--tests LIST] [--only TEXT] [--formats LIST]
+        [--out DIR]
       Lazuli against llama.cpp (default, and without repacking; flash attention on) and mlx-lm (where DIR/venv has
       it, for checkpoint folders), all GGUF files and folders of --models (default: LAZULI_MODELS or
       ~/.cache/lazuli-test-models), engines taking turns in every round (default 3). --peers (default:
       LAZULI_PEERS or ~/.cache/lazuli-peers) holds bin/llama-bench and bin/llama-completion. --tests picks from
       prefill,prefill-4096,decode,decode-4096,start (default: all); --only takes models whose name contains TEXT.
-      Prints Markdown, and writes it and JSON to --out (default: bench/record).
+      --formats measures, in place of the models themselves, files of random weights with the shapes of the first
+      GGUF file's first 8 layers, all matrices in one type of GGUF files: a list as IQ2_S,Q4_K, or all (--tests is
+      then prefill,decode unless given). Prints Markdown, and writes it and JSON to --out (default: bench/record).
   formats [--json] [--only TEXT]
       Every weight format's products on one shape, on two threads: GB/s of weights and the share of the memory's
       bandwidth for one row of activations, operations per second for 512. --only takes formats whose name contains

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::engines::{Engine, Figure, Test};
 use super::report::{Cell, Report};
+use super::subjects::{FORMATS, Subject};
 use super::system::{self, Watch};
 use crate::failure::{Failure, Result};
 use crate::shell;
@@ -20,6 +21,8 @@ pub struct Options {
     rounds: usize,
     tests: Vec<Test>,
     only: String,
+    /// Types of GGUF files; where there are none, models are measured as they are.
+    formats: Vec<String>,
     args: Vec<String>,
 }
 
@@ -35,8 +38,9 @@ impl Options {
             peers: cache("LAZULI_PEERS", "lazuli-peers"),
             out: shell::root().join("bench/record"),
             rounds: 3,
-            tests: Test::ALL.map(|(_, test)| test).to_vec(),
+            tests: Vec::new(),
             only: String::new(),
+            formats: Vec::new(),
             args: args.to_vec(),
         };
         let mut args = args.iter();
@@ -54,8 +58,15 @@ impl Options {
                     })?;
                 }
                 "--tests" => options.tests = value.split(',').map(test_named).collect::<Result<_>>()?,
+                "--formats" if value == "all" => options.formats = FORMATS.map(str::to_owned).to_vec(),
+                "--formats" => options.formats = value.split(',').map(format_named).collect::<Result<_>>()?,
                 other => return Err(Failure::new(format!("unknown option `{other}`"))),
             }
+        }
+        if options.tests.is_empty() {
+            let all = Test::ALL.map(|(_, test)| test);
+            let short = [Test::Prefill(512), Test::Decode(0)];
+            options.tests = if options.formats.is_empty() { all.to_vec() } else { short.to_vec() };
         }
         Ok(options)
     }
@@ -75,6 +86,23 @@ impl Options {
             return Err(Failure::new(format!("no model in {} (give --models DIR)", self.models.display())));
         }
         Ok(models)
+    }
+
+    /// What is to be measured.
+    fn subjects(&self) -> Result<Vec<Subject>> {
+        let models = self.found_models()?;
+        if self.formats.is_empty() {
+            return Ok(models.into_iter().map(Subject::Found).collect());
+        }
+        let like = models.into_iter().find(|path| path.is_file());
+        let like = like.ok_or_else(|| {
+            Failure::new(format!(
+                "--formats needs a GGUF file in {} to take shapes from",
+                self.models.display()
+            ))
+        })?;
+        let written = |format: &String| Subject::Written { like: like.clone(), format: format.clone() };
+        Ok(self.formats.iter().map(written).collect())
     }
 
     fn engines(&self) -> Result<Vec<Engine>> {
@@ -107,42 +135,58 @@ fn test_named(name: &str) -> Result<Test> {
         .ok_or_else(|| Failure::new(format!("unknown test `{name}`; there are {}", known())))
 }
 
+fn format_named(name: &str) -> Result<String> {
+    let found = FORMATS.iter().find(|format| format.eq_ignore_ascii_case(name));
+    let unknown = || format!("--formats: found `{name}`, expected all or some of {}", FORMATS.join(","));
+    found.map(ToString::to_string).ok_or_else(|| Failure::new(unknown()))
+}
+
 fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Measures, prints, and writes the record.
 pub fn run(options: &Options) -> Result {
-    let (models, engines) = (options.found_models()?, options.engines()?);
+    let (subjects, engines) = (options.subjects()?, options.engines()?);
     let threads = system::processors();
-    let anew = models.iter().all(|model| system::forget(model));
-    let mut report = Report::new(&engines, threads, options.rounds, &options.args, anew);
-    for model in &models {
+    let mut report = Report::new(&engines, threads, options.rounds, &options.args);
+    for subject in &subjects {
+        let opened = subject.open(lazuli_of(&engines)?)?;
+        report.forgot(system::forget(&opened.path));
         for &test in &options.tests {
-            let readers: Vec<&Engine> = engines.iter().filter(|e| e.reads(model)).collect();
-            let mut cells: Vec<Cell> = readers.iter().map(|e| Cell::new(e.name())).collect();
-            for round in 0..options.rounds {
-                for (engine, cell) in readers.iter().zip(&mut cells) {
-                    eprintln!(
-                        "{} | {} | round {} | {}",
-                        name_of(model),
-                        test.title(),
-                        round + 1,
-                        engine.name()
-                    );
-                    match take(engine, test, model, threads) {
-                        Ok((figure, disturbed)) => cell.add(figure, disturbed),
-                        // A peer that cannot run a model is a gap in the table; we ourselves failing is an error.
-                        Err(failure) if matches!(engine, Engine::Lazuli(_)) => return Err(failure),
-                        Err(failure) => eprintln!("{failure}"),
-                    }
-                }
-            }
-            report.add(&name_of(model), test, cells);
+            let cells = rounds(&opened.path, test, &engines, options.rounds, threads)?;
+            report.add(&name_of(&opened.path), test, cells);
         }
     }
     print!("{}", report.markdown());
-    report.write(&options.out)
+    report.write(&options.out, if options.formats.is_empty() { "" } else { "-formats" })
+}
+
+/// The binary that `engines` measure.
+fn lazuli_of(engines: &[Engine]) -> Result<&Path> {
+    let found = engines.iter().find_map(|engine| match engine {
+        Engine::Lazuli(binary) => Some(binary.as_path()),
+        _ => None,
+    });
+    found.ok_or_else(|| Failure::new("lazuli itself is not among the engines"))
+}
+
+/// Each engine's figures of one test.
+fn rounds(model: &Path, test: Test, engines: &[Engine], rounds: usize, threads: usize) -> Result<Vec<Cell>> {
+    let readers: Vec<&Engine> = engines.iter().filter(|e| e.reads(model)).collect();
+    let mut cells: Vec<Cell> = readers.iter().map(|e| Cell::new(e.name())).collect();
+    for round in 1..=rounds {
+        for (engine, cell) in readers.iter().zip(&mut cells) {
+            eprintln!("{} | {} | round {round} | {}", name_of(model), test.title(), engine.name());
+            match take(engine, test, model, threads) {
+                Ok((figure, disturbed)) => cell.add(figure, disturbed),
+                // A peer that cannot run a model is a gap in the table; we ourselves failing is an error.
+                Err(failure) if matches!(engine, Engine::Lazuli(_)) => return Err(failure),
+                Err(failure) => eprintln!("{failure}"),
+            }
+        }
+    }
+    Ok(cells)
 }
 
 /// One figure, taken again while others used the machine; the flag says that even the last was disturbed.
@@ -171,10 +215,14 @@ mod tests {
         let options = parse(&["--tests", "decode,start", "--rounds", "5", "--models", "m"]).unwrap();
         assert_eq!(options.tests, [Test::Decode(0), Test::Start]);
         assert_eq!((options.rounds, options.models), (5, PathBuf::from("m")));
+        assert_eq!(parse(&[]).unwrap().tests.len(), Test::ALL.len());
+        let formats = parse(&["--formats", "iq2_s,Q4_K"]).unwrap();
+        assert_eq!((formats.formats, formats.tests.len()), (vec!["IQ2_S".to_owned(), "Q4_K".to_owned()], 2));
         for (args, said) in [
             (&["--tests", "walk"][..], "unknown test `walk`"),
             (&["--rounds", "0"], "found `0`"),
             (&["--fast", "1"], "unknown option `--fast`"),
+            (&["--formats", "Q4_K,Q9"], "found `Q9`"),
             (&["--out"], "--out needs a value"),
         ] {
             let message = parse(args).unwrap_err().to_string();

@@ -83,7 +83,7 @@ pub struct Report {
 
 impl Report {
     /// Without rows yet.
-    pub fn new(engines: &[Engine], threads: usize, rounds: usize, args: &[String], anew: bool) -> Self {
+    pub fn new(engines: &[Engine], threads: usize, rounds: usize, args: &[String]) -> Self {
         // Folders of this machine have no place in a record.
         let kept =
             args.chunks(2).filter(|pair| !["--models", "--peers", "--out"].contains(&pair[0].as_str()));
@@ -96,9 +96,14 @@ impl Report {
             }),
             engines: engines.iter().map(|e| (e.name(), e.version())).collect(),
             command: format!("cargo xtask bench peers {}", kept.join(" ")).trim_end().to_owned(),
-            anew,
+            anew: true,
             rows: Vec::new(),
         }
+    }
+
+    /// Says whether the system could be asked to forget a model before it was measured.
+    pub fn forgot(&mut self, asked: bool) {
+        self.anew &= asked;
     }
 
     /// Adds the figures of one model and test.
@@ -153,20 +158,22 @@ impl Report {
         out
     }
 
-    /// Writes both forms to `folder`, named after the day and the revision.
-    pub fn write(&self, folder: &Path) -> Result {
+    /// Writes both forms to `folder`, named after the day, the revision, and `what` was measured unless that is empty.
+    pub fn write(&self, folder: &Path, what: &str) -> Result {
         let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
         let all = json!({
             "machine": self.machine, "command": self.command, "read_anew": self.anew, "rows": rows,
             "engines": self.engines.iter().map(|(e, v)| json!({"engine": e, "version": v})).collect::<Vec<_>>(),
         });
         let revision = self.machine["revision"].as_str().unwrap_or("unknown");
-        let path = folder.join(format!("{}-{revision}", self.machine["date"].as_str().unwrap_or("undated")));
+        let day = self.machine["date"].as_str().unwrap_or("undated");
+        // Revisions may have dots in them, so ends are no extensions.
+        let path = |end: &str| folder.join(format!("{day}-{revision}{what}.{end}"));
         let failed = |e| Failure::new(format!("cannot write the record to {}: {e}", folder.display()));
         std::fs::create_dir_all(folder).map_err(failed)?;
-        std::fs::write(path.with_extension("md"), self.markdown()).map_err(failed)?;
-        std::fs::write(path.with_extension("json"), format!("{all:#}\n")).map_err(failed)?;
-        eprintln!("recorded in {}.md and .json", path.display());
+        std::fs::write(path("md"), self.markdown()).map_err(failed)?;
+        std::fs::write(path("json"), format!("{all:#}\n")).map_err(failed)?;
+        eprintln!("recorded in {} and .json", path("md").display());
         Ok(())
     }
 }
@@ -216,7 +223,7 @@ mod tests {
     #[test]
     fn a_table_has_a_column_for_each_engine() {
         let engines = [Engine::MlxLm("python".into())];
-        let mut report = Report::new(&engines, 2, 3, &["--models".into(), "/secret".into()], true);
+        let mut report = Report::new(&engines, 2, 3, &["--models".into(), "/secret".into()]);
         report.add("m.gguf", Test::Prefill(512), vec![cell("mlx-lm", &[12.34])]);
         let text = report.markdown();
         assert!(text.contains("| m.gguf | prefill 512, tok/s | 12.3 | - | - |"), "{text}");

@@ -301,6 +301,11 @@ impl Numbers {
         Self { file: MappedFile::from_bytes(bytes, "numbers"), start: 0, len, kind }
     }
 
+    /// The first `len` elements, or all if there are fewer.
+    pub fn first(&self, len: usize) -> Self {
+        Self { len: len.min(self.len), ..self.clone() }
+    }
+
     /// The elements' bytes, little-endian.
     pub(super) fn bytes(&self) -> &[u8] {
         self.file.get(self.start..self.start + self.len * self.kind.bytes()).unwrap_or_default()

@@ -2,9 +2,10 @@
 
 use super::ui::bytes;
 use super::{Context, Failure};
-use lazuli::synth::{Synth, SynthError, SynthFormat};
+use lazuli::quantize::Container;
+use lazuli::synth::{Synth, SynthError, SynthFile, SynthFormat};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Write a checkpoint with random weights
 #[derive(clap::Args, Debug)]
@@ -12,56 +13,67 @@ use std::path::PathBuf;
 For tests of memory and speed at true sizes without the true weights. What such a model says is noise.
 
 MODEL is a config.json of any supported architecture, or one of llama-3.2-1b, llama-3.1-8b, llama-3.3-70b, deepseek-r1, \
-gpt-oss-20b, qwen3-30b-a3b. Where the first layers of a model have no experts, fewer layers keep one that has.
+gpt-oss-20b, qwen3-30b-a3b. Where the first layers of a model have no experts, fewer layers keep one that has. \
+For an OUT that ends in .gguf, MODEL is a GGUF file, whose settings, tokenizer and shapes are taken.
+
+Formats of folders:    bf16, q4 and q8 (MLX, groups of 64), mxfp4 (MLX; of gpt_oss as published),
+                       fp8 (DeepSeek's 8-bit floats in tiles of 128 x 128)
+Formats of GGUF files: BF16, F16 and all block types (Q4_K, IQ2_XS, TQ1_0, MXFP4, ...)
 
 Examples:
   lazuli synth llama-3.1-8b 8b-q4 --format q4
   lazuli synth deepseek-r1 r1-4 --format q4 --layers 4
-  lazuli bench 8b-q4")]
+  lazuli bench 8b-q4
+  lazuli synth model-q4_k_m.gguf model-iq2_xs.gguf --format iq2_xs --layers 8")]
 pub struct Args {
-    /// Settings, or the name of a known model
+    /// Settings, the name of a known model, or a GGUF file
     #[arg(value_name = "MODEL")]
     model: String,
-    /// The folder to make
+    /// The folder to make, or a file that ends in .gguf
     #[arg(value_name = "OUT")]
     out: PathBuf,
-    /// How weights are packed
-    #[arg(long, value_enum, value_name = "F", default_value_t = FormatArg::Bf16)]
-    format: FormatArg,
+    /// How weights are packed, in any case
+    #[arg(long, value_name = "F", default_value = "bf16")]
+    format: String,
     /// How many layers to write [default: all]
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
 }
 
-#[derive(clap::ValueEnum, Debug, Clone, Copy)]
-enum FormatArg {
-    /// bfloat16
-    Bf16,
-    /// MLX, 4 bits in groups of 64
-    Q4,
-    /// MLX, 8 bits in groups of 64
-    Q8,
-    /// MLX, MXFP4; of gpt_oss as published
-    Mxfp4,
-    /// DeepSeek's 8-bit floats in tiles of 128 x 128
-    Fp8,
+/// What is to be written.
+enum Subject {
+    Folder(Synth),
+    File(SynthFile),
 }
 
-impl From<FormatArg> for SynthFormat {
-    fn from(format: FormatArg) -> Self {
-        match format {
-            FormatArg::Bf16 => Self::Bf16,
-            FormatArg::Q4 => Self::Q4,
-            FormatArg::Q8 => Self::Q8,
-            FormatArg::Mxfp4 => Self::Mxfp4,
-            FormatArg::Fp8 => Self::Fp8,
+impl Subject {
+    fn new(args: &Args) -> Result<Self, SynthError> {
+        Ok(match Container::of(&args.out) {
+            Container::Folder => {
+                Self::Folder(Synth::new(&args.model, SynthFormat::parse(&args.format)?, args.layers)?)
+            }
+            Container::Gguf => Self::File(SynthFile::new(args.model.as_ref(), &args.format, args.layers)?),
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Folder(synth) => synth.bytes(),
+            Self::File(synth) => synth.bytes(),
+        }
+    }
+
+    fn write(&self, out: &Path, progress: &mut dyn FnMut(u64) -> bool) -> Result<(), SynthError> {
+        match self {
+            Self::Folder(synth) => synth.write(out, progress),
+            Self::File(synth) => synth.write(out, progress),
         }
     }
 }
 
-/// Writes the folder and says so, or prints `{"path", "bytes"}`.
+/// Writes the folder or file and says so, or prints `{"path", "bytes"}`.
 pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
-    let synth = Synth::new(&args.model, args.format.into(), args.layers)?;
+    let synth = Subject::new(args)?;
     let bar = cx.ui().bytes_bar(&args.out.display().to_string(), synth.bytes());
     let interrupt = cx.interrupt();
     let written = synth.write(&args.out, &mut |done| {

@@ -165,7 +165,7 @@ fn float_type(checkpoint: &Checkpoint) -> Encoding {
 }
 
 /// Settings of a GGUF file that hold for another format of the same model; the writer sets the rest.
-fn is_carried(key: &str) -> bool {
+pub fn is_carried(key: &str) -> bool {
     let set_anew = ["general.file_type", "general.quantization_version"];
     !set_anew.contains(&key) && !key.starts_with("split.") && !key.starts_with("quantize.imatrix.")
 }

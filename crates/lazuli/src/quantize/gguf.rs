@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::stream::{Loss, Stream};
 
 /// The version of the block formats that all readers of today know.
-const QUANTIZATION_VERSION: u32 = 2;
+pub const QUANTIZATION_VERSION: u32 = 2;
 
 /// What llama.cpp's rules need to know; of a folder, nothing.
 pub fn facts(draft: &Draft) -> Facts {

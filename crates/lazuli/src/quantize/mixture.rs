@@ -116,10 +116,9 @@ impl Mixture {
     /// The encoding of a tensor that [`is_packed`]: the mixture's choice, or what its rows fall back to.
     pub fn encoding(self, subject: Subject<'_>, facts: Facts) -> Encoding {
         let cols = subject.shape.last().copied().unwrap_or(1);
-        let fits = |format: Format| cols % format.block_len() == 0;
-        let wanted = self.wanted(subject, facts, fits(self.default()));
-        let format = if fits(wanted) { wanted } else { fall_back(wanted) };
-        if fits(format) { Encoding::Quant(format) } else { Encoding::F16 }
+        let default_fits = cols % self.default().block_len() == 0;
+        let wanted = self.wanted(subject, facts, default_fits);
+        fitting(wanted, cols)
     }
 
     fn default(self) -> Format {
@@ -267,6 +266,13 @@ pub fn is_packed(name: &str, shape: &[usize]) -> bool {
         && name.ends_with("weight")
         && !["position_embd.weight", "token_types.weight"].contains(&name)
         && !LEFT_ALONE.iter().any(|part| name.contains(part))
+}
+
+/// The encoding of rows of `cols`: `format`, or what it falls back to where they do not divide into its blocks.
+pub fn fitting(format: Format, cols: usize) -> Encoding {
+    let fits = |format: Format| cols % format.block_len() == 0;
+    let format = if fits(format) { format } else { fall_back(format) };
+    if fits(format) { Encoding::Quant(format) } else { Encoding::F16 }
 }
 
 /// The format for rows that do not divide into 256.

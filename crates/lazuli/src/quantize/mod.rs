@@ -25,12 +25,16 @@ pub use overrides::Override;
 pub use plan::{Options, PackedSource, Plan, Planned};
 pub use target::Existing;
 
+pub(crate) use draft::is_carried;
+pub(crate) use gguf::QUANTIZATION_VERSION;
+pub(crate) use mixture::{fitting, is_packed, layer};
+pub(crate) use target::{Target, check};
+
 use draft::Origin;
 use error::Result;
 use lazuli_io::{Checkpoint, Encoding};
 use lazuli_models::convert::RowOrder;
 use stream::Stream;
-use target::Target;
 
 use crate::store::Progress;
 

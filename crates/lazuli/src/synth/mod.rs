@@ -1,9 +1,11 @@
 //! Checkpoints of true shapes with random weights: for tests of memory and speed without the weights themselves.
 //!
 //! Which tensors a model has is what its architecture asks for (`lazuli_models::tensors`), so every architecture can be
-//! written. `plan` says how each tensor is packed, `fill` makes its bytes; this file knows the settings by name and
-//! writes the folder.
+//! written. `plan` says how each tensor is packed, `fill` and `blocks` make its bytes; this file knows the settings by name
+//! and writes the folder. `file` writes GGUF files, which take settings and shapes from another one.
 
+mod blocks;
+mod file;
 mod fill;
 mod plan;
 
@@ -13,6 +15,8 @@ use std::path::{Path, PathBuf};
 use lazuli_io::SafetensorsWriter;
 use serde_json::{Map, Value, json};
 
+use crate::quantize::{Container, QuantizeError};
+pub use file::SynthFile;
 use plan::Planned;
 pub use plan::SynthFormat;
 
@@ -73,6 +77,9 @@ pub enum SynthError {
     /// The settings make no model.
     #[error(transparent)]
     Model(#[from] lazuli_models::Error),
+    /// A GGUF file cannot be written like this.
+    #[error(transparent)]
+    Quantize(Box<QuantizeError>),
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] lazuli_io::Error),
@@ -84,6 +91,12 @@ pub enum SynthError {
         /// The system's error.
         source: std::io::Error,
     },
+}
+
+impl From<QuantizeError> for SynthError {
+    fn from(error: QuantizeError) -> Self {
+        Self::Quantize(Box::new(error))
+    }
 }
 
 /// The names of known models, in a sentence.
@@ -207,6 +220,10 @@ impl Synth {
 /// The settings that `model` names.
 fn settings(model: &str) -> Result<Map<String, Value>, SynthError> {
     let path = Path::new(model);
+    if Container::of(path) == Container::Gguf {
+        let what = "shapes of a GGUF file are written to a GGUF file: give an OUT that ends in .gguf";
+        return Err(SynthError::Unsuitable(what.into()));
+    }
     let known = KNOWN.iter().find(|(name, _)| *name == model);
     let text = match known {
         Some((_, text)) => (*text).to_owned(),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::SynthError;
 use super::fill::{Fill, Source};
+use crate::quantize;
 
 /// The formats that can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,29 @@ pub enum SynthFormat {
     Mxfp4,
     /// DeepSeek: e4m3 with a factor for each 128 x 128 weights.
     Fp8,
+}
+
+impl SynthFormat {
+    /// Reads a format's name, in any case.
+    ///
+    /// # Errors
+    /// [`SynthError::Unsuitable`], which lists the names.
+    pub fn parse(name: &str) -> Result<Self, SynthError> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            "bf16" => Self::Bf16,
+            "q4" => Self::Q4,
+            "q8" => Self::Q8,
+            "mxfp4" => Self::Mxfp4,
+            "fp8" => Self::Fp8,
+            _ => {
+                let what = format!(
+                    "--format: found `{name}`, expected bf16, q4, q8, mxfp4 or fp8 (formats of GGUF files need an OUT \
+                     that ends in .gguf)"
+                );
+                return Err(SynthError::Unsuitable(what));
+            }
+        })
+    }
 }
 
 /// Rows and columns of a tile of [`SynthFormat::Fp8`].
@@ -46,7 +70,12 @@ pub struct Planned {
 impl Planned {
     /// Its bytes.
     pub fn bytes(&self) -> u64 {
-        self.elements() * self.encoding.element_bytes().unwrap_or(1) as u64
+        match self.encoding {
+            Encoding::Quant(format) => {
+                self.elements() / format.block_len() as u64 * format.block_bytes().unwrap_or(0) as u64
+            }
+            plain => self.elements() * plain.element_bytes().unwrap_or(1) as u64,
+        }
     }
 
     fn elements(&self) -> u64 {
@@ -55,7 +84,7 @@ impl Planned {
 
     /// What makes its bytes.
     pub fn source(&self) -> Source {
-        Source::new(self.fill, self.seed, self.elements())
+        Source::new(self.fill, self.seed, self.bytes())
     }
 }
 
@@ -146,6 +175,22 @@ fn plain(name: String, shape: Vec<usize>, inputs: usize) -> Planned {
     };
     let seed = seed_of(&name);
     Planned { name, shape, encoding: Encoding::BF16, fill: Fill::Floats { centre, deviation }, seed }
+}
+
+/// A weight of a GGUF file in `encoding`, one of half precision, or in blocks where its rows divide into them.
+pub fn random(name: &str, shape: &[usize], encoding: Encoding) -> Planned {
+    let cols = shape.last().copied().unwrap_or(1);
+    let encoding = match encoding {
+        Encoding::Quant(format) => quantize::fitting(format, cols),
+        plain => plain,
+    };
+    let deviation = GAIN / (cols as f32).sqrt();
+    let fill = match encoding {
+        Encoding::Quant(format) => Fill::Blocks { format, deviation },
+        Encoding::F16 => Fill::Halves { deviation },
+        _ => Fill::Floats { centre: 0.0, deviation },
+    };
+    Planned { name: name.to_owned(), shape: shape.to_vec(), encoding, fill, seed: seed_of(name) }
 }
 
 /// The tensors that hold a weight.
