@@ -39,6 +39,7 @@ fn formats() -> Vec<(String, Format)> {
         named("IQ4_NL", Format::Iq4Nl),
         named("IQ4_XS", Format::Iq4Xs),
         named("MXFP4 (GGUF)", Format::GgufMxfp4),
+        named("NVFP4 (GGUF)", Format::GgufNvfp4),
         named("Q3_K", Format::Q3K),
         named("IQ3_S", Format::Iq3S),
         named("IQ3_XXS", Format::Iq3Xxs),

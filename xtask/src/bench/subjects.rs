@@ -39,7 +39,8 @@ impl Subject {
             .map_err(|e| Failure::new(format!("cannot make {}: {e}", folder.display())))?;
         let stem = like.file_stem().unwrap_or_default().to_string_lossy();
         let opened = Opened {
-            path: folder.join(format!("{format}, {LAYERS} layers like {stem}.gguf")),
+            // Without commas, at which llama-bench divides names.
+            path: folder.join(format!("{format}-of-{stem}.gguf")),
             written: true,
         };
         // What an interrupted run has left.

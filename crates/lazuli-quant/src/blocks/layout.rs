@@ -331,7 +331,7 @@ pub mod gguf_nvfp4 {
     pub const LEN: usize = 64;
     /// Bytes of a block.
     pub const BYTES: usize = 36;
-    /// 4 unsigned e4m3 scales, one for each group; 0 and 127 both stand for 0, and the top bit counts nothing.
+    /// 4 unsigned e4m3 scales, one for each group; 0 and 127 both stand for 0, and the top bit of others counts nothing.
     pub const SCALES: usize = 0;
     /// 8 bytes for each group: low nibbles are its elements 0..8, high nibbles 8..16.
     pub const QS: usize = 4;

@@ -47,7 +47,7 @@ enum Subject {
 }
 
 impl Subject {
-    fn new(args: &Args) -> Result<Self, SynthError> {
+    fn new(args: &Args) -> Result<Self, Failure> {
         Ok(match Container::of(&args.out) {
             Container::Folder => {
                 Self::Folder(Synth::new(&args.model, SynthFormat::parse(&args.format)?, args.layers)?)
@@ -63,10 +63,14 @@ impl Subject {
         }
     }
 
-    fn write(&self, out: &Path, progress: &mut dyn FnMut(u64) -> bool) -> Result<(), SynthError> {
-        match self {
+    fn write(&self, out: &Path, progress: &mut dyn FnMut(u64) -> bool) -> Result<(), Failure> {
+        let written = match self {
             Self::Folder(synth) => synth.write(out, progress),
             Self::File(synth) => synth.write(out, progress),
+        };
+        match written {
+            Err(SynthError::Interrupted) => Err(Failure::Interrupted),
+            other => Ok(other?),
         }
     }
 }
@@ -81,10 +85,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<(), Failure> {
         interrupt.check().is_ok()
     });
     bar.finish_and_clear();
-    match written {
-        Err(SynthError::Interrupted) => return Err(Failure::Interrupted),
-        other => other?,
-    }
+    written?;
     if cx.json() {
         return cx.print_json(&json!({"path": args.out, "bytes": synth.bytes()}));
     }

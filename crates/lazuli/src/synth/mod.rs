@@ -79,7 +79,7 @@ pub enum SynthError {
     Model(#[from] lazuli_models::Error),
     /// A GGUF file cannot be written like this.
     #[error(transparent)]
-    Quantize(Box<QuantizeError>),
+    Quantize(#[from] QuantizeError),
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] lazuli_io::Error),
@@ -91,12 +91,6 @@ pub enum SynthError {
         /// The system's error.
         source: std::io::Error,
     },
-}
-
-impl From<QuantizeError> for SynthError {
-    fn from(error: QuantizeError) -> Self {
-        Self::Quantize(Box::new(error))
-    }
 }
 
 /// The names of known models, in a sentence.

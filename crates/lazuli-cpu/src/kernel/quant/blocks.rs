@@ -148,7 +148,7 @@ pub(super) unsafe fn read_u32(p: *const u8) -> u32 {
 /// Codes come 64 at a time, in natural order unless they are centred. Scales stand for 32 weights each, or for 16 ([`Blocks::FINE`]);
 /// so do mins, where [`Blocks::MINS`] says there are any.
 pub(super) trait Blocks: 'static {
-    /// Weights per block: 32 or 256.
+    /// Weights per block: 32, 64 or 256.
     const LEN: usize;
     /// Bytes per block, in the plane of codes if there are more.
     const BYTES: usize;

@@ -46,7 +46,7 @@ use panel::{Panel, Source};
 use planar::{Affine, Affine8, Mxfp4, Nvfp4};
 use sides::{SideLayout, SidePlanes, SideType, Sides};
 use std::ops::Range;
-use tables::{GgufMxfp4, Iq4Nl, Iq4Xs};
+use tables::{GgufMxfp4, GgufNvfp4, Iq4Nl, Iq4Xs};
 
 /// The product with one weight tensor, as a plan keeps it: format, shape and kernels are settled.
 #[derive(Debug, Clone, Copy)]
@@ -617,6 +617,7 @@ formats! {
         Format::Iq4Nl => Iq4Nl, decode decode_iq4_nl, panel pack_iq4_nl;
         Format::Iq4Xs => Iq4Xs, decode decode_iq4_xs, panel pack_iq4_xs;
         Format::GgufMxfp4 => GgufMxfp4, nibbles decode_gguf_mxfp4, panel pack_gguf_mxfp4;
+        Format::GgufNvfp4 => GgufNvfp4, decode decode_gguf_nvfp4, panel pack_gguf_nvfp4;
         Format::Iq2S => Iq2S, decode decode_iq2_s, panel pack_iq2_s;
         Format::Iq2Xs => Iq2Xs, decode decode_iq2_xs, panel pack_iq2_xs;
         Format::Iq2Xxs => Iq2Xxs, decode decode_iq2_xxs, panel pack_iq2_xxs;

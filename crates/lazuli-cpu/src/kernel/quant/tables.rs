@@ -2,11 +2,11 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 // SAFETY (of every block here): callers give whole blocks, and every offset below lies within one.
 
-use super::blocks::{Blocks, Octet, coarse, read_u16, read_u32};
+use super::blocks::{Blocks, Octet, coarse, fine, read_u16, read_u32, unrolled};
 use super::formats::nibbles_of_two;
 use super::planar::E2M1_RAISED;
 use crate::simd::Dot;
-use lazuli_quant::blocks::{IQ4_VALUES, gguf_mxfp4, iq4_nl, iq4_xs};
+use lazuli_quant::blocks::{IQ4_VALUES, gguf_mxfp4, gguf_nvfp4, iq4_nl, iq4_xs};
 
 /// `d`, then 32 codes of uneven values.
 pub(super) struct Iq4Nl;
@@ -14,6 +14,8 @@ pub(super) struct Iq4Nl;
 pub(super) struct Iq4Xs;
 /// An e8m0 scale, then 32 e2m1 floats.
 pub(super) struct GgufMxfp4;
+/// Four unsigned e4m3 scales, then 64 e2m1 floats.
+pub(super) struct GgufNvfp4;
 
 impl Blocks for Iq4Nl {
     const LEN: usize = iq4_nl::LEN;
@@ -93,4 +95,37 @@ impl Blocks for GgufMxfp4 {
             s.eight_mul(s.eight_half_e8m0(exponents), by)
         }
     }
+}
+
+impl Blocks for GgufNvfp4 {
+    const LEN: usize = gguf_nvfp4::LEN;
+    const BITS: usize = 5;
+    const BYTES: usize = gguf_nvfp4::BYTES;
+    const OFFSET: u8 = 12;
+    fine!();
+    #[inline(always)]
+    unsafe fn codes<S: Dot, const C: usize>(s: S, o: Octet) -> S::Bytes {
+        unsafe { s.lookup(&E2M1_RAISED, s.nibbles_of_eights(o.at(C * Self::BYTES + gguf_nvfp4::QS))) }
+    }
+    #[inline(always)]
+    unsafe fn scales<S: Dot>(s: S, o: Octet, by: S::Eight) -> S::Wide {
+        unsafe {
+            let four = |block: usize| u64::from(read_u32(o.at(block * Self::BYTES + gguf_nvfp4::SCALES)));
+            let words = unrolled!(block in [0, 2] => unsigned_e4m3(four(block) | four(block + 1) << 32));
+            // The codes are doubled, and the scales come over 256.
+            s.wide_mul(
+                s.wide_e4m3(words.as_ptr().cast()),
+                s.wide_twice(s.eight_mul(by, s.eight_splat(128.0))),
+            )
+        }
+    }
+}
+
+/// Unsigned e4m3 floats as signed ones: 127 stands for 0, and the top bit of others counts nothing.
+#[inline(always)]
+fn unsigned_e4m3(x: u64) -> u64 {
+    let sevens = 0x7f7f_7f7f_7f7f_7f7f;
+    let others = x ^ sevens;
+    let others = ((others & sevens) + sevens | others) >> 7 & 0x0101_0101_0101_0101;
+    (x & (others * 127)).to_le()
 }

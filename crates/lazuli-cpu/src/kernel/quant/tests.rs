@@ -22,6 +22,7 @@ const FORMATS: &[Format] = &[
     Format::Iq4Nl,
     Format::Iq4Xs,
     Format::GgufMxfp4,
+    Format::GgufNvfp4,
     Format::Iq3S,
     Format::Iq3Xxs,
     Format::Iq2S,
@@ -69,7 +70,7 @@ fn heads(format: Format) -> &'static [usize] {
         Format::Tq1_0 => &[52],
         Format::Tq2_0 => &[64],
         // No half-precision number, or its digits here and there: see `random_planes`.
-        Format::GgufMxfp4 | Format::Iq1M => &[],
+        Format::GgufMxfp4 | Format::GgufNvfp4 | Format::Iq1M => &[],
         Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => &[0, 2],
         _ => &[0],
     }
@@ -616,6 +617,7 @@ fn extreme_codes_do_not_saturate() {
                         let head = heads(format).iter().any(|&head| at == head || at == head + 1);
                         let scale = match format {
                             Format::GgufMxfp4 => at == 0,
+                            Format::GgufNvfp4 => at < 4,
                             Format::Iq1M => at == 53 || at == 55,
                             _ => head,
                         };

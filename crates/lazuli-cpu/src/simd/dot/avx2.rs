@@ -162,6 +162,15 @@ impl<const DOT: bool> Dot for Avx2<DOT> {
     unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> Self::Bytes {
         unsafe { [nibbles_of(_mm_loadu_si128(p.cast())), nibbles_of(_mm_loadu_si128(q.cast()))] }
     }
+    #[inline(always)]
+    unsafe fn nibbles_of_eights(self, p: *const u8) -> Self::Bytes {
+        unsafe {
+            let x = _mm256_loadu_si256(p.cast());
+            let twice = [_mm256_permute4x64_epi64::<0x50>(x), _mm256_permute4x64_epi64::<0xfa>(x)];
+            let shift = _mm256_setr_epi64x(0, 4, 0, 4);
+            [and(_mm256_srlv_epi64(twice[0], shift), 15), and(_mm256_srlv_epi64(twice[1], shift), 15)]
+        }
+    }
     // A block shares a register with the fourth after it, so that sums of eight come out in order.
     const PLACES: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
     #[inline(always)]

@@ -77,6 +77,15 @@ impl<const DOT: bool> Dot for Avx512<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn nibbles_of_eights(self, p: *const u8) -> __m512i {
+        unsafe {
+            let x = _mm512_castsi256_si512(_mm256_loadu_si256(p.cast()));
+            let twice = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), x);
+            let shift = _mm512_setr_epi64(0, 4, 0, 4, 0, 4, 0, 4);
+            _mm512_and_si512(_mm512_srlv_epi64(twice, shift), _mm512_set1_epi8(15))
+        }
+    }
+    #[inline(always)]
     unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> __m512i {
         unsafe {
             let p = _mm256_broadcastsi128_si256(_mm_loadu_si128(p.cast()));

@@ -77,6 +77,11 @@ pub trait Dot: Panels {
     /// # Safety
     /// Both must be valid for reading 16 bytes.
     unsafe fn nibbles_pair(self, p: *const u8, q: *const u8) -> Self::Bytes;
+    /// The low nibbles of each 8 of the 32 bytes at `p`, each time followed by their high nibbles.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading 32 bytes.
+    unsafe fn nibbles_of_eights(self, p: *const u8) -> Self::Bytes;
     /// In which order eight blocks of which 16 bytes each are taken stand in two vectors: block `i` is the `PLACES[i]`th, four
     /// to a vector.
     const PLACES: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];

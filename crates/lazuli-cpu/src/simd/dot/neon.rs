@@ -179,6 +179,16 @@ impl<const DOT: bool> Dot for Neon<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn nibbles_of_eights(self, p: *const u8) -> Self::Bytes {
+        unsafe {
+            let both = |at: usize| {
+                let x = vld1_u8(p.add(at));
+                vcombine_u8(vand_u8(x, vdup_n_u8(15)), vshr_n_u8::<4>(x))
+            };
+            [both(0), both(8), both(16), both(24)]
+        }
+    }
+    #[inline(always)]
     unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
         self,
         p: *const u8,

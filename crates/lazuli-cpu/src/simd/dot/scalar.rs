@@ -55,6 +55,12 @@ impl Dot for Scalar {
         from_fn(|i| (x[i / 32][i % 16] >> (4 * (i / 16 % 2))) & 15)
     }
     #[inline(never)]
+    unsafe fn nibbles_of_eights(self, p: *const u8) -> [u8; 64] {
+        // SAFETY: the caller vouches for 32 bytes.
+        let x = unsafe { p.cast::<[u8; 32]>().read() };
+        from_fn(|i| (x[8 * (i / 16) + i % 8] >> (4 * (i / 8 % 2))) & 15)
+    }
+    #[inline(never)]
     unsafe fn bytes_of_four<const STRIDE: usize, const AT: usize, const H: usize>(
         self,
         p: *const u8,

@@ -27,7 +27,10 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
         match op {
             0 => s.store_bytes(to, w),
             1 => s.store_bytes(to, s.bytes_pair(p.add(5), q)),
-            2 => s.store_bytes(to, s.nibbles(p.add(2))),
+            2 => {
+                s.store_bytes(to, s.nibbles(p.add(2)));
+                s.store_bytes(to.add(64), s.nibbles_of_eights(p.add(5)));
+            }
             3 => s.store_bytes(to, s.nibbles_pair(p.add(3), q.add(9))),
             4 => s.store_bytes(to, s.low_nibbles(w)),
             5 => s.store_bytes(to, s.high_nibbles(w)),
