@@ -150,16 +150,22 @@ pub fn run(options: &Options) -> Result {
     let (subjects, engines) = (options.subjects()?, options.engines()?);
     let threads = system::processors();
     let mut report = Report::new(&engines, threads, options.rounds, &options.args);
+    let (what, mut record) = (if options.formats.is_empty() { "" } else { "-formats" }, None);
     for subject in &subjects {
         let opened = subject.open(lazuli_of(&engines)?)?;
         report.forgot(system::forget(&opened.path));
         for &test in &options.tests {
             let cells = rounds(&opened.path, test, &engines, options.rounds, threads)?;
             report.add(&name_of(&opened.path), test, cells);
+            // All takes an hour: what was measured is kept when the rest is not awaited.
+            record = Some(report.write(&options.out, what)?);
         }
     }
     print!("{}", report.markdown());
-    report.write(&options.out, if options.formats.is_empty() { "" } else { "-formats" })
+    if let Some(path) = record {
+        eprintln!("recorded in {} and .json", path.display());
+    }
+    Ok(())
 }
 
 /// The binary that `engines` measure.

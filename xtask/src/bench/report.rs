@@ -1,7 +1,7 @@
 //! The record of a run: medians, ratios to the best peer, Markdown and JSON.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -158,8 +158,9 @@ impl Report {
         out
     }
 
-    /// Writes both forms to `folder`, named after the day, the revision, and `what` was measured unless that is empty.
-    pub fn write(&self, folder: &Path, what: &str) -> Result {
+    /// Writes both forms to `folder`, named after the day, the revision, and `what` was measured unless that is empty; the path
+    /// of the Markdown comes back.
+    pub fn write(&self, folder: &Path, what: &str) -> Result<PathBuf> {
         let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
         let all = json!({
             "machine": self.machine, "command": self.command, "read_anew": self.anew, "rows": rows,
@@ -173,8 +174,7 @@ impl Report {
         std::fs::create_dir_all(folder).map_err(failed)?;
         std::fs::write(path("md"), self.markdown()).map_err(failed)?;
         std::fs::write(path("json"), format!("{all:#}\n")).map_err(failed)?;
-        eprintln!("recorded in {} and .json", path("md").display());
-        Ok(())
+        Ok(path("md"))
     }
 }
 

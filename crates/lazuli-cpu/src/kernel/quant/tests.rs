@@ -726,7 +726,10 @@ fn rows_must_divide_into_blocks_and_formats_need_kernels() {
     assert!(QuantMatmul::new(Level::SCALAR, Format::Fp8Block { rows: 128, cols: 100 }, 4, 64).is_none());
     // What GGUF files can hold is never multiplied by way of floats.
     for &format in Format::ALL_BLOCK {
-        assert!(QuantMatmul::new(Level::SCALAR, format, 4, 256).is_some() && FORMATS.contains(&format), "{format:?}");
+        assert!(
+            QuantMatmul::new(Level::SCALAR, format, 4, 256).is_some() && FORMATS.contains(&format),
+            "{format:?}"
+        );
     }
     assert!(Activations::new(Level::SCALAR, 1, 40).is_none());
 }
