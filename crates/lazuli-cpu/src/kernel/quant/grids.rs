@@ -343,10 +343,28 @@ impl Blocks for Iq3S {
     }
 }
 
-/// What raises each byte of a vector of [`IQ1`] by two eighths, if it is to: codes are then values in eighths plus 9.
+/// Two for each byte of those four vectors of [`IQ1`] whose bit in the index is clear: raised by two eighths codes are values in
+/// eighths plus 9.
+static RAISES: [[u8; 32]; 16] = {
+    let mut raises = [[0; 32]; 16];
+    let mut i = 0;
+    while i < 16 * 32 {
+        let (four, at) = (i / 32, i % 32);
+        if four >> (at / 8) & 1 == 0 {
+            raises[four][at] = 2;
+        }
+        i += 1;
+    }
+    raises
+};
+
+/// `words`, the vectors of 64 weights, with what raises the first four and the other four of them.
 #[inline(always)]
-fn raise(down: bool) -> u64 {
-    if down { 0 } else { 0x0202_0202_0202_0202 }
+unsafe fn raised<S: Dot>(s: S, words: [u64; 8], down: [usize; 2]) -> S::Bytes {
+    unsafe {
+        let raises = s.bytes_pair(RAISES[down[0] & 15].as_ptr(), RAISES[down[1] & 15].as_ptr());
+        s.or_bytes(s.words(words), raises)
+    }
 }
 
 impl Blocks for Iq1S {
@@ -362,10 +380,10 @@ impl Blocks for Iq1S {
             let heads = unrolled!(at in [0, 2] => usize::from(read_u16(o.at(iq1_s::QH + 4 * C + at))));
             let words = unrolled!(i in 0..8 => {
                 let head = heads[i / 4];
-                let index = usize::from(*low.add(i)) | (head >> (3 * (i % 4)) & 7) << 8;
-                IQ1[index] + raise(head & 0x8000 != 0)
+                IQ1[usize::from(*low.add(i)) | (head >> (3 * (i % 4)) & 7) << 8]
             });
-            s.words(words)
+            // One direction for four vectors.
+            raised(s, words, unrolled!(i in [0, 1] => (heads[i] >> 15) * 15))
         }
     }
     #[inline(always)]
@@ -392,10 +410,12 @@ impl Blocks for Iq1M {
             let low = o.at(iq1_m::QS + 8 * C);
             let heads = read_u32(o.at(iq1_m::QH + 4 * C)) as usize;
             let words = unrolled!(i in 0..8 => {
-                let head = heads >> (4 * i);
-                IQ1[usize::from(*low.add(i)) | (head & 7) << 8] + raise(head & 8 != 0)
+                IQ1[usize::from(*low.add(i)) | (heads >> (4 * i) & 7) << 8]
             });
-            s.words(words)
+            // Every fourth bit: the product brings four of them together, and no two others in one place.
+            let directions = heads >> 3 & 0x1111_1111;
+            let four = |bits: usize| bits * 0x1248 >> 12;
+            raised(s, words, [four(directions & 0xffff), four(directions >> 16)])
         }
     }
     #[inline(always)]
