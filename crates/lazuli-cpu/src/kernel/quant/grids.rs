@@ -414,7 +414,7 @@ impl Blocks for Iq1M {
             });
             // Every fourth bit: the product brings four of them together, and no two others in one place.
             let directions = heads >> 3 & 0x1111_1111;
-            let four = |bits: usize| bits * 0x1248 >> 12;
+            let four = |bits: usize| (bits * 0x1248) >> 12;
             raised(s, words, [four(directions & 0xffff), four(directions >> 16)])
         }
     }

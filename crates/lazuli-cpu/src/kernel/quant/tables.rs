@@ -126,6 +126,6 @@ impl Blocks for GgufNvfp4 {
 fn unsigned_e4m3(x: u64) -> u64 {
     let sevens = 0x7f7f_7f7f_7f7f_7f7f;
     let others = x ^ sevens;
-    let others = ((others & sevens) + sevens | others) >> 7 & 0x0101_0101_0101_0101;
+    let others = (((others & sevens) + sevens) | others) >> 7 & 0x0101_0101_0101_0101;
     (x & (others * 127)).to_le()
 }

@@ -27,10 +27,7 @@ unsafe fn probe_generic<S: Dot>(s: S, op: usize, x: &[u8; 128], a: &[u8; 128], o
         match op {
             0 => s.store_bytes(to, w),
             1 => s.store_bytes(to, s.bytes_pair(p.add(5), q)),
-            2 => {
-                s.store_bytes(to, s.nibbles(p.add(2)));
-                s.store_bytes(to.add(64), s.nibbles_of_eights(p.add(5)));
-            }
+            2 => s.store_bytes(to, s.nibbles(p.add(2))),
             3 => s.store_bytes(to, s.nibbles_pair(p.add(3), q.add(9))),
             4 => s.store_bytes(to, s.low_nibbles(w)),
             5 => s.store_bytes(to, s.high_nibbles(w)),
@@ -280,7 +277,10 @@ unsafe fn decoding<S: Dot>(s: S, op: usize, (w, bits): (S::Bytes, u64), p: *cons
             3 => s.store_bytes(to, s.bit_codes::<4, 1>(p)),
             4 => s.store_bytes(to, s.bit_codes::<5, 3>(long.as_ptr())),
             5 => s.store_bytes(to, s.bit_codes::<6, 3>(long.as_ptr())),
-            6 => s.store_bytes(to, s.lookup(&table, s.low_nibbles(w))),
+            6 => {
+                s.store_bytes(to, s.lookup(&table, s.low_nibbles(w)));
+                s.store_bytes(to.add(64), s.nibbles_of_eights(p.add(5)));
+            }
             7 => s.store_bytes(to, s.trits(w, &powers)),
             8 => s.store_bytes(to, s.negate_where(bits, s.words([bits, 1, 2, 3, 4, bits, 6, 7]))),
             9 => s.store_wide(to.cast(), s.wide_mul(s.wide_bytes([bits, !bits]), s.wide_twice(eight))),
