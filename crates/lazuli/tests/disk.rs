@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 
 use lazuli::Model;
 use lazuli::synth::{Synth, SynthFormat};
+use lazuli_testkit::fixtures;
 use rustix::fs::{Advice, fadvise};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Bytes that this process made the system read from disks.
 fn disk_read() -> u64 {
@@ -55,15 +56,7 @@ fn write(folder: &Path, settings: &Path) {
     std::fs::write(settings, config.to_string()).unwrap();
     let synth = Synth::new(&settings.display().to_string(), SynthFormat::Bf16, None).unwrap();
     synth.write(folder, &mut |_| true).unwrap();
-    let letters: Map<String, Value> =
-        ('a'..='z').zip(0..).map(|(letter, id): (char, u32)| (letter.to_string(), json!(id))).collect();
-    let bytes =
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let tokenizer = json!({
-        "added_tokens": [], "normalizer": null, "pre_tokenizer": bytes, "post_processor": null, "decoder": bytes,
-        "model": {"type": "BPE", "vocab": letters, "merges": []},
-    });
-    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(folder.join("tokenizer.json"), fixtures::letters_tokenizer()).unwrap();
 }
 
 /// What `--stats` says of one token after one letter.

@@ -11,7 +11,8 @@ use lazuli::nn::Logits;
 use lazuli::quant::Format;
 use lazuli::synth::{Synth, SynthError, SynthFile, SynthFormat};
 use lazuli::{Model, Session, quantize};
-use serde_json::{Map, Value, json};
+use lazuli_testkit::fixtures;
+use serde_json::json;
 
 /// Exit code and stderr.
 fn run(arguments: &[&str]) -> (i32, String) {
@@ -31,15 +32,7 @@ fn source(dir: &Path) -> PathBuf {
     std::fs::write(&settings, config.to_string()).unwrap();
     let synth = Synth::new(settings.to_str().unwrap(), SynthFormat::Bf16, None).unwrap();
     synth.write(&folder, &mut |_| true).unwrap();
-    let letters: Map<String, Value> =
-        ('a'..='z').zip(0..).map(|(letter, id): (char, u32)| (letter.to_string(), json!(id))).collect();
-    let bytes =
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let tokenizer = json!({
-        "added_tokens": [], "normalizer": null, "pre_tokenizer": bytes, "post_processor": null, "decoder": bytes,
-        "model": {"type": "BPE", "vocab": letters, "merges": []},
-    });
-    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(folder.join("tokenizer.json"), fixtures::letters_tokenizer()).unwrap();
     let (code, err) =
         run(&["quantize", folder.to_str().unwrap(), file.to_str().unwrap(), "-f", "bf16", "--quiet"]);
     assert_eq!(code, 0, "{err}");

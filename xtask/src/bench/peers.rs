@@ -105,11 +105,8 @@ impl Options {
         Ok(self.formats.iter().map(written).collect())
     }
 
-    fn engines(&self) -> Result<Vec<Engine>> {
-        let mut cargo = shell::cargo();
-        shell::run(cargo.args(["build", "--release", "--quiet", "-p", "lazuli"]))?;
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or(shell::root().join("target"), PathBuf::from);
-        let mut engines = vec![Engine::Lazuli(target.join("release/lazuli"))];
+    fn engines(&self, lazuli: &Path) -> Vec<Engine> {
+        let mut engines = vec![Engine::Lazuli(lazuli.to_owned())];
         let programs = self.peers.join("bin");
         if programs.join("llama-bench").is_file() {
             let llama = |repack| Engine::LlamaCpp { programs: programs.clone(), repack };
@@ -123,7 +120,7 @@ impl Options {
         } else {
             eprintln!("mlx-lm is left out: no venv in {}", self.peers.display());
         }
-        Ok(engines)
+        engines
     }
 }
 
@@ -147,12 +144,13 @@ fn name_of(path: &Path) -> String {
 
 /// Measures, prints, and writes the record.
 pub fn run(options: &Options) -> Result {
-    let (subjects, engines) = (options.subjects()?, options.engines()?);
+    let (subjects, lazuli) = (options.subjects()?, lazuli()?);
+    let engines = options.engines(&lazuli);
     let threads = system::processors();
     let mut report = Report::new(&engines, threads, options.rounds, &options.args);
     let (what, mut record) = (if options.formats.is_empty() { "" } else { "-formats" }, None);
     for subject in &subjects {
-        let opened = subject.open(lazuli_of(&engines)?)?;
+        let opened = subject.open(&lazuli)?;
         report.forgot(system::forget(&opened.path));
         for &test in &options.tests {
             let cells = rounds(&opened.path, test, &engines, options.rounds, threads)?;
@@ -168,13 +166,12 @@ pub fn run(options: &Options) -> Result {
     Ok(())
 }
 
-/// The binary that `engines` measure.
-fn lazuli_of(engines: &[Engine]) -> Result<&Path> {
-    let found = engines.iter().find_map(|engine| match engine {
-        Engine::Lazuli(binary) => Some(binary.as_path()),
-        _ => None,
-    });
-    found.ok_or_else(|| Failure::new("lazuli itself is not among the engines"))
+/// Lazuli's own binary, built for this.
+fn lazuli() -> Result<PathBuf> {
+    let mut cargo = shell::cargo();
+    shell::run(cargo.args(["build", "--release", "--quiet", "-p", "lazuli"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(shell::root().join("target"), PathBuf::from);
+    Ok(target.join("release/lazuli"))
 }
 
 /// Each engine's figures of one test.

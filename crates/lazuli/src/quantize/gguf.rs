@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::stream::{Loss, Stream};
 
 /// The version of the block formats that all readers of today know.
-pub const QUANTIZATION_VERSION: u32 = 2;
+const QUANTIZATION_VERSION: u32 = 2;
 
 /// What llama.cpp's rules need to know; of a folder, nothing.
 pub fn facts(draft: &Draft) -> Facts {
@@ -47,9 +47,8 @@ fn file_type(scheme: Scheme) -> u32 {
     }
 }
 
-/// The header of the file at `path` that `plan` calls for.
-pub fn declare(plan: &Plan, path: &std::path::Path) -> Result<GgufWriter> {
-    let Header::Gguf { settings } = &plan.header else { return Ok(GgufWriter::create(path, 1)) };
+/// The header of a file at `path` with these settings, before any tensor.
+pub fn begin(settings: &[(String, Value)], path: &std::path::Path) -> lazuli_io::Result<GgufWriter> {
     let alignment = settings.iter().find(|(key, _)| key == "general.alignment");
     let alignment = alignment.and_then(|(_, value)| usize::try_from(value.as_i128()?).ok()).unwrap_or(32);
     let mut writer = GgufWriter::create(path, alignment);
@@ -57,6 +56,13 @@ pub fn declare(plan: &Plan, path: &std::path::Path) -> Result<GgufWriter> {
         writer.set(key, value)?;
     }
     writer.set("general.quantization_version", &Value::U32(QUANTIZATION_VERSION))?;
+    Ok(writer)
+}
+
+/// The header of the file at `path` that `plan` calls for.
+pub fn declare(plan: &Plan, path: &std::path::Path) -> Result<GgufWriter> {
+    let Header::Gguf { settings } = &plan.header else { return Ok(GgufWriter::create(path, 1)) };
+    let mut writer = begin(settings, path)?;
     writer.set("general.file_type", &Value::U32(file_type(plan.options.scheme)))?;
     for tensor in &plan.tensors {
         writer.declare(&tensor.name, &tensor.shape, tensor.encoding)?;

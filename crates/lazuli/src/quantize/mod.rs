@@ -26,7 +26,7 @@ pub use plan::{Options, PackedSource, Plan, Planned};
 pub use target::Existing;
 
 pub(crate) use draft::is_carried;
-pub(crate) use gguf::QUANTIZATION_VERSION;
+pub(crate) use gguf::begin;
 pub(crate) use mixture::{fitting, is_packed, layer};
 pub(crate) use target::{Target, check};
 

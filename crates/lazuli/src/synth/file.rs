@@ -1,6 +1,6 @@
 //! A GGUF file with the settings and shapes of another one, and random weights in a format of choice.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lazuli_io::gguf::{Array, GgufWriter, Value};
 use lazuli_io::{Checkpoint, Encoding, Kind};
@@ -86,7 +86,7 @@ impl SynthFile {
             return Err(SynthError::Exists { path: out.to_owned() });
         }
         let target = Target::new(out);
-        let writer = self.declare(target.part().to_owned())?;
+        let writer = self.declare(target.part())?;
         let needed = writer.file_bytes() as u64 + super::RESERVE;
         quantize::check(out, self.source.path(), Container::Gguf, Existing::Refuse, needed)?;
         let (mut body, mut piece, mut done) = (writer.begin()?, Vec::new(), 0);
@@ -113,14 +113,8 @@ impl SynthFile {
         Ok(target.finish()?)
     }
 
-    fn declare(&self, path: PathBuf) -> Result<GgufWriter, SynthError> {
-        let alignment = find(&self.settings, "general.alignment").and_then(Value::as_i128);
-        let alignment = alignment.and_then(|value| usize::try_from(value).ok()).unwrap_or(32);
-        let mut writer = GgufWriter::create(path, alignment);
-        for (key, value) in &self.settings {
-            writer.set(key, value)?;
-        }
-        writer.set("general.quantization_version", &Value::U32(quantize::QUANTIZATION_VERSION))?;
+    fn declare(&self, path: &Path) -> Result<GgufWriter, SynthError> {
+        let mut writer = quantize::begin(&self.settings, path)?;
         for tensor in &self.tensors {
             match tensor {
                 Tensor::Copied(place) => {
